@@ -791,7 +791,7 @@ export class Module {
     out.section(2, imports);
     const decl = new Bytes();
     decl.uleb(this.fns.length);
-    this.fns.forEach((_, i) => decl.uleb(i));
+    for (let i = 0; i < this.fns.length; i++) decl.uleb(i);
     out.section(3, decl);
     const exports = new Bytes();
     const named = this.fns.flatMap((f, i) => (f.name ? [{ name: f.name, i }] : []));

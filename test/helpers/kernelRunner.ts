@@ -1,6 +1,8 @@
 /** Runs single WASM kernels on one thread, outside any plan: for kernel tests and kernel benches. */
 import { type ArgType, blockHeaderWords, type Kernel } from '../../native/kernel.ts';
+import type { Buffer, Emitter, Lowering, Value } from '../../native/lower.ts';
 import { type Mode, modeName } from '../../native/wasm.ts';
+import { bytesOf, type Data, type DType } from '../../src/core/dtype.ts';
 
 export const narrowRelaxed: Mode = { relaxed: true, wide: false, shared: true };
 export const narrowStrict: Mode = { relaxed: false, wide: false, shared: true };
@@ -83,4 +85,47 @@ export class KernelRunner {
   run<A extends Record<string, ArgType>>(kernel: Kernel<A>, args: { [K in keyof A]: number }, chunks: number): void {
     this.bind(kernel, args, chunks)();
   }
+}
+
+/** An emitter that runs each call at once: lowers and executes one op on host arrays. */
+export function runLowering<Attrs>(
+  lower: Lowering<Attrs>,
+  inputs: readonly { data: Data; shape: readonly number[]; dtype?: DType }[],
+  outputs: readonly { shape: readonly number[]; dtype?: DType }[],
+  attrs: Attrs,
+  runner = new KernelRunner(narrowRelaxed),
+): Data[] {
+  const value = (shape: readonly number[], dtype: DType, address: number): Value => ({
+    shape,
+    dtype,
+    buffer: { id: address, offset: 0 },
+  });
+  const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+  const ins = inputs.map((x) => value(x.shape, x.dtype ?? 'f32', runner.put(x.data)));
+  // Outputs start as garbage, so that an element that is never written shows.
+  const outs = outputs.map((y) => {
+    const dtype = y.dtype ?? 'f32';
+    const bytes = sizeOf(y.shape) * bytesOf(dtype);
+    const address = runner.alloc(bytes);
+    runner.u8(address, bytes).fill(0xa5);
+    return value(y.shape, dtype, address);
+  });
+  const resolve = (x: number | Buffer) => (typeof x === 'number' ? x : x.id + x.offset);
+  const emitter: Emitter = {
+    mode: runner.mode,
+    call(kernel, args, chunks) {
+      const numbers = Object.fromEntries(Object.entries(args).map(([k, v]) => [k, resolve(v as number | Buffer)]));
+      runner.run(kernel as Kernel, numbers, chunks);
+    },
+    temp: (bytes) => ({ id: runner.alloc(bytes), offset: 0 }),
+  };
+  lower(emitter, ins, outs, attrs);
+  return outs.map((y) => {
+    const n = sizeOf(y.shape);
+    return y.dtype === 'f32'
+      ? runner.f32(y.buffer.id, n).slice()
+      : y.dtype === 'i32'
+        ? runner.i32(y.buffer.id, n).slice()
+        : runner.u8(y.buffer.id, n).slice();
+  });
 }

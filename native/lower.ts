@@ -1,0 +1,40 @@
+/**
+ * How an op becomes kernel calls: the contract between the op records and the plan.
+ *
+ * A lowering sees shapes and opaque buffers, chooses kernels and chunk counts (from shapes alone, never from the number
+ * of threads) and appends calls in order. Calls run one after the other; the chunks of one call run in parallel.
+ */
+import type { DType } from '../src/core/dtype.ts';
+import type { ArgType, Kernel } from './kernel.ts';
+import type { Mode } from './wasm.ts';
+
+/** A place in device memory that gets its address when the plan is linked. */
+export interface Buffer {
+  readonly id: number;
+  /** Bytes past the start of the buffer `id`. */
+  readonly offset: number;
+}
+
+/** The same buffer, some bytes further on. */
+export const at = (b: Buffer, bytes: number): Buffer => ({ id: b.id, offset: b.offset + bytes });
+
+export interface Value {
+  readonly buffer: Buffer;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+export interface Emitter {
+  readonly mode: Mode;
+  /** Appends a call. Addresses are given as buffers. */
+  call<A extends Record<string, ArgType>>(
+    kernel: Kernel<A>,
+    args: { readonly [K in keyof A]: A[K] extends 'i32' ? number | Buffer : number },
+    chunks: number,
+  ): void;
+  /** A buffer that is free again after the op that asked for it. Its content is undefined at first. */
+  temp(bytes: number): Buffer;
+}
+
+/** Lowers one op: reads `inputs`, writes every element of every output. */
+export type Lowering<Attrs> = (e: Emitter, inputs: readonly Value[], outputs: readonly Value[], attrs: Attrs) => void;
