@@ -349,6 +349,14 @@ export class V128 extends Val {
   max(b: V128) {
     return this.bin(0xe9, b);
   }
+  /** b < this ? b : this, one instruction; NaN only if this is NaN. */
+  pmin(b: V128) {
+    return this.bin(0xea, b);
+  }
+  /** this < b ? b : this, one instruction; NaN only if this is NaN. */
+  pmax(b: V128) {
+    return this.bin(0xeb, b);
+  }
   abs() {
     return this.un(0xe0);
   }
