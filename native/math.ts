@@ -254,7 +254,7 @@ export function pow(v: Vec, x: Pack, y: Pack): Pack {
   const t = v.map((p) => p.pmin(v.c(160)).pmax(v.c(-160)), power.p);
   const biased = v.map((p) => p.add(v.c(roundBias)), t);
   const r = v.map((p, b, w) => p.sub(b.sub(v.c(roundBias))).add(w), t, biased, lowPart);
-  const two = v.poly(r, [1, 0.6931472, 0.2402265, 0.055503245, 0.009617999, 0.0013401613, 0.00015477739]);
+  const two = v.poly(r, [1, Math.LN2, 0.2402265, 0.055503245, 0.009617999, 0.0013401613, 0.00015477739]);
   const size = scale(
     v,
     two,

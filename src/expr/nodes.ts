@@ -248,13 +248,13 @@ export function keyOf(exprs: Expr | readonly Expr[]): string {
 export const isConst = (e: Expr, value?: number): boolean =>
   e.kind === 'const' && (value === undefined || Object.is(e.value, value));
 
-/** The operand numbers an expression reads, ascending. */
-export function inputsOf(exprs: Expr | readonly Expr[]): number[] {
-  const found = new Set<number>();
+/** The operand numbers an expression reads, in ascending order. */
+export function inputsOf(exprs: Expr | readonly Expr[]): ReadonlySet<number> {
+  const found: number[] = [];
   for (const { node } of linearise('kind' in exprs ? [exprs] : exprs).steps) {
-    if (node.kind === 'input') found.add(node.index);
+    if (node.kind === 'input') found.push(node.index);
   }
-  return [...found].sort((a, b) => a - b);
+  return new Set(found.sort((a, b) => a - b));
 }
 
 const transcendental: ReadonlySet<string> = new Set(['exp', 'log', 'tanh', 'sigmoid', 'sin', 'cos', 'acos', 'pow']);

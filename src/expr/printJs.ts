@@ -45,13 +45,17 @@ const binarySteps: Partial<Record<BinaryOp, (to: number, a: number, b: number) =
   },
 };
 
+type Numbers = { [index: number]: number; readonly length: number };
+
 /**
  * Several expressions over the same operands as one function: `inputs[i]` is operand i (truth values as 0 or 1), the
- * results go to `out` in the order of the expressions (truth values as 0 or 1).
+ * results go to `out` in the order of the expressions (truth values as 0 or 1). `round` is applied to constants and to
+ * the result of every operation: `Math.fround` gives the plain f32 computation.
  */
 export function compileJs(
   exprs: readonly Expr[],
-): (inputs: ArrayLike<number>, out: { [index: number]: number; readonly length: number }) => void {
+  round?: (x: number) => number,
+): (inputs: ArrayLike<number>, out: Numbers) => void {
   const { steps, roots } = linearise(exprs);
   const registers = new Float64Array(steps.length);
   const reads: { to: number; index: number }[] = [];
@@ -60,11 +64,11 @@ export function compileJs(
     const [a = 0, b = 0, c = 0] = args;
     switch (node.kind) {
       case 'const':
-        registers[to] = node.value;
-        break;
+        registers[to] = round ? round(node.value) : node.value;
+        return;
       case 'input':
         reads.push({ to, index: node.index });
-        break;
+        return;
       case 'unary': {
         const { op } = node;
         runs.push(
@@ -90,6 +94,11 @@ export function compileJs(
           r[to] = r[a]! ? r[b]! : r[c]!;
         });
     }
+    if (round) {
+      runs.push((r) => {
+        r[to] = round(r[to]!);
+      });
+    }
   });
   return (inputs, out) => {
     for (const { to, index } of reads) registers[to] = inputs[index]!;
@@ -98,11 +107,11 @@ export function compileJs(
   };
 }
 
-/** One expression as a function of its operands, in f64. A truth value comes out as 0 or 1. */
-export function printJs(expr: Expr): (...inputs: number[]) => number {
-  const run = compileJs([expr]);
+/** One expression as a function of its operands; see `compileJs`. A truth value comes out as 0 or 1. */
+export function printJs(expr: Expr, round?: (x: number) => number): (inputs: ArrayLike<number>) => number {
+  const run = compileJs([expr], round);
   const out = [0];
-  return (...inputs) => {
+  return (inputs) => {
     run(inputs, out);
     return out[0]!;
   };
