@@ -1,58 +1,47 @@
-/** Sizes of a depthwise convolution: what the code is specialised on, and what comes as arguments. */
+/** Sizes of a depthwise convolution, read from its operands and checked. */
 import { ShapeError } from '../src/core/errors.ts';
 import type { ConvAttrs } from './conv2d.ts';
 import type { Value } from './lower.ts';
-
-/** Constants of a depthwise kernel: part of its key, so that every offset within a pixel row is an immediate. */
-export interface DepthwiseSpec {
-  readonly kernel: readonly [number, number];
-  readonly stride: readonly [number, number];
-  readonly dilation: readonly [number, number];
-  readonly channels: number;
-}
-
-export const specKey = (s: DepthwiseSpec) =>
-  `${s.kernel.join('x')}_s${s.stride.join('x')}_d${s.dilation.join('x')}_c${s.channels}`;
+import type { Axis } from './window.ts';
 
 export interface DepthwiseGeometry {
-  readonly spec: DepthwiseSpec;
   readonly batch: number;
-  readonly height: number;
-  readonly width: number;
-  readonly outHeight: number;
-  readonly outWidth: number;
-  readonly padding: readonly [number, number, number, number];
+  readonly channels: number;
+  readonly rows: Axis;
+  readonly columns: Axis;
 }
 
-/** Reads and checks the sizes of a depthwise convolution. */
+/** Output size of a convolution along one axis. */
+export const outputSize = (size: number, padding: number, kernel: number, stride: number, dilation: number) =>
+  Math.floor((size + padding - (kernel - 1) * dilation - 1) / stride) + 1;
+
+/** @throws ShapeError where the shapes do not fit. */
 export function depthwiseGeometry(op: string, x: Value, w: Value, y: Value, attrs: ConvAttrs): DepthwiseGeometry {
   const [batch = 0, height = 0, width = 0, channels = 0] = x.shape;
-  const [n = 0, outHeight = 0, outWidth = 0, outChannels = 0] = y.shape;
-  const [kh = 0, kw = 0, one = 0, wChannels = 0] = w.shape;
+  const [kh = 0, kw = 0] = w.shape;
+  const { stride, dilation, groups } = attrs;
   const [top, bottom, left, right] = attrs.padding;
-  const size = (i: number, pad: number, k: number, d: number, s: number) =>
-    Math.floor((i + pad - (k - 1) * d - 1) / s) + 1;
-  const oh = size(height, top + bottom, kh, attrs.dilation[0], attrs.stride[0]);
-  const ow = size(width, left + right, kw, attrs.dilation[1], attrs.stride[1]);
+  const oh = outputSize(height, top + bottom, kh, stride[0], dilation[0]);
+  const ow = outputSize(width, left + right, kw, stride[1], dilation[1]);
+  const same = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
   if (
-    one !== 1 ||
-    wChannels !== channels ||
-    outChannels !== channels ||
-    n !== batch ||
-    oh !== outHeight ||
-    ow !== outWidth ||
-    attrs.groups !== channels
+    x.shape.length !== 4 ||
+    groups !== channels ||
+    !same(w.shape, [kh, kw, 1, channels]) ||
+    !same(y.shape, [batch, oh, ow, channels])
   )
     throw new ShapeError(
-      `${op}: expected x [N, H, W, C], w [kh, kw, 1, C], y [N, ${oh}, ${ow}, C] and groups = C; got x [${x.shape}], w [${w.shape}], y [${y.shape}], groups ${attrs.groups}.\nUse conv2d for a channel multiplier; check stride, padding and dilation.`,
+      `${op}: expected x [N, H, W, C], w [kh, kw, 1, C], y [${batch}, ${oh}, ${ow}, ${channels}] and groups = C; ` +
+        `got x [${x.shape}], w [${w.shape}], y [${y.shape}], groups ${groups}.\n` +
+        'Use conv2d for a channel multiplier; check stride, padding and dilation.',
     );
-  return {
-    spec: { kernel: [kh, kw], stride: attrs.stride, dilation: attrs.dilation, channels },
-    batch,
-    height,
-    width,
-    outHeight,
-    outWidth,
-    padding: attrs.padding,
-  };
+  const axis = (size: number, outSize: number, kernel: number, i: 0 | 1, before: number): Axis => ({
+    size,
+    outSize,
+    kernel,
+    stride: stride[i],
+    dilation: dilation[i],
+    before,
+  });
+  return { batch, channels, rows: axis(height, oh, kh, 0, top), columns: axis(width, ow, kw, 1, left) };
 }

@@ -13,16 +13,13 @@ import { channelBlocks, storeResult } from './lanes.ts';
 import type { Emitter, Value } from './lower.ts';
 import { f32x4, type I32, i32, type Local, type V128 } from './wasm.ts';
 
-export function isGlobal(g: DepthwiseGeometry): boolean {
-  const [kh, kw] = g.spec.kernel;
-  return kh === g.height && kw === g.width && g.padding.every((p) => p === 0) && g.spec.dilation.every((d) => d === 1);
-}
+export const isGlobal = (g: DepthwiseGeometry): boolean =>
+  [g.rows, g.columns].every((a) => a.kernel === a.size && a.outSize === 1 && a.before === 0 && a.dilation === 1);
 
-const rowKey = (g: DepthwiseGeometry) => `${g.spec.kernel.join('x')}_c${g.spec.channels}`;
+const rowKey = (g: DepthwiseGeometry) => `${g.rows.kernel}x${g.columns.kernel}_c${g.channels}`;
 
 export function globalForward(e: Emitter, g: DepthwiseGeometry, x: Value, w: Value, y: Value, ep?: Epilogue): void {
-  const [kh, kw] = g.spec.kernel;
-  const { channels } = g.spec;
+  const [kh, kw, channels] = [g.rows.kernel, g.columns.kernel, g.channels];
   const pixel = 4 * channels;
   const kernel = defineKernel({
     key: `depthwiseGlobal_${rowKey(g)}${epilogueKey(ep)}`,
@@ -66,8 +63,7 @@ export function globalForward(e: Emitter, g: DepthwiseGeometry, x: Value, w: Val
 }
 
 export function globalInputGrad(e: Emitter, g: DepthwiseGeometry, dy: Value, w: Value, dx: Value): void {
-  const [kh, kw] = g.spec.kernel;
-  const { channels } = g.spec;
+  const [kh, kw, channels] = [g.rows.kernel, g.columns.kernel, g.channels];
   const pixel = 4 * channels;
   const kernel = defineKernel({
     key: `depthwiseGlobalInputGrad_${rowKey(g)}`,
@@ -97,8 +93,7 @@ export function globalInputGrad(e: Emitter, g: DepthwiseGeometry, dy: Value, w: 
 const imagesAtOnce = 4;
 
 export function globalWeightGrad(e: Emitter, g: DepthwiseGeometry, x: Value, dy: Value, dw: Value): void {
-  const [kh, kw] = g.spec.kernel;
-  const { channels } = g.spec;
+  const [kh, kw, channels] = [g.rows.kernel, g.columns.kernel, g.channels];
   const pixel = 4 * channels;
   const map = kh * kw * pixel;
   const kernel = defineKernel({
