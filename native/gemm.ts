@@ -36,16 +36,15 @@ export const gemmTile = (mode: Mode): Tile => ({ mr: mode.relaxed ? 6 : 5, nr: m
 /** Bytes of B [k, n] as panels [ceil(n / nr)][k][nr]. */
 export const packedBytes = (tile: Tile, k: number, n: number) => Math.ceil(n / tile.nr) * tile.nr * k * 4;
 
-/** Bytes of A as panels [ceil(rows / mr)][k][mr], with room for the last vector store. */
-export const packedABytes = (tile: Tile, rows: number, k: number) => Math.ceil(rows / tile.mr) * tile.mr * k * 4 + 32;
-
-/** Bytes that `gemmBlock` needs at `edge`. */
-export const edgeBytes = (tile: Tile) => tile.mr * tile.nr * 4;
+/** Bytes that `gemmBlock` needs at `edge`. `k` counts only for an A that lies transposed. */
+export const edgeBytes = (tile: Tile, k = 0) => Math.max(tile.mr * tile.nr, (tile.mr - 1) * k) * 4;
 
 type Acc = readonly (readonly Local<V128>[])[];
 
-/** A tile's rows of A: row-major in place, or a panel [k][mr]. */
-export type TileA = { readonly rows: readonly Local<I32>[] } | { readonly panel: Local<I32> };
+/** A tile's rows of A: a pointer into each row, or one to the first of adjacent rows, and the bytes from k to k + 1. */
+export type TileA =
+  | { readonly rows: readonly Local<I32>[] }
+  | { readonly column: Local<I32>; readonly step: Local<I32> };
 
 /**
  * acc[i][j] = Σ_k A[i][k] · B[k][4j…4j+3] in k order. Moves the pointers in `a` and `b` past what it read.
@@ -65,12 +64,12 @@ export function emitGemmTile(
   f.while(b.ltU(end), () => {
     const bs = Array.from({ length: vectors }, (_, j) => f.let(loadV128(b, 16 * j)));
     acc.forEach((row, i) => {
-      const x = f.let('panel' in a ? loadSplat(a.panel, 4 * i) : loadSplat(a.rows[i] as Local<I32>));
+      const x = f.let('rows' in a ? loadSplat(a.rows[i] as Local<I32>) : loadSplat(a.column, 4 * i));
       row.forEach((v, j) => {
         f.set(v, f.madd(x, bs[j] as V128, v) as Local<V128>);
       });
     });
-    if ('panel' in a) f.inc(a.panel, 4 * acc.length);
+    if ('column' in a) f.inc(a.column, a.step);
     else for (let i = 0; i < acc.length; i++) f.inc(a.rows[i] as Local<I32>, 4);
     f.inc(b, 16 * vectors);
   });
@@ -82,8 +81,8 @@ export interface GemmBlock {
   readonly rows: I32;
   readonly columns: I32;
   readonly k: I32;
-  /** Row-major A (`stride` bytes from row to row), or its panels [ceil(rows / mr)][k][mr] as `emitPackPanel` writes them. */
-  readonly a: { readonly rows: I32; readonly stride: I32 } | { readonly panels: I32 };
+  /** A in place, [row][k] or [k][row], with `stride` bytes from row to row or from k to k. */
+  readonly a: { readonly rows: I32; readonly stride: I32 } | { readonly columns: I32; readonly stride: I32 };
   /**
    * Packed panels [ceil(columns / nr)][k][nr], or emits what makes the panel of the columns from `j` on (of which
    * `columns` exist, at least 1) and gives its address.
@@ -97,7 +96,7 @@ export interface GemmBlock {
   readonly row: I32;
   readonly column: I32;
   readonly width: I32;
-  /** Scratch of `edgeBytes(tile)`. */
+  /** Scratch of `edgeBytes(tile, k)`. */
   readonly edge: I32;
   /**
    * C += A · B instead, without epilogue, into a C with room for whole tiles: columns up to a multiple of nr and mr more
@@ -108,8 +107,8 @@ export interface GemmBlock {
 
 /**
  * Multiplies one block: panels of B outside, tiles of rows inside, so that a panel stays in the first-level cache and
- * the rows of A in the second. Row-major A is cut into tiles of mr and mr−1 rows, so that hardly any row is padding.
- * Padding rows repeat the last one; nothing outside A, B's panels and C is touched.
+ * the rows of A in the second. Tiles have mr and mr−1 rows, so that from (mr−1)(mr−2) rows on none is padding. Padding
+ * rows repeat the last one; nothing outside A, B's panels and C is touched.
  */
 export function gemmBlock(f: Fn, p: GemmBlock): void {
   const { mr, nr } = p.tile;
@@ -120,8 +119,10 @@ export function gemmBlock(f: Fn, p: GemmBlock): void {
   const pointers = Array.from({ length: mr }, () => f.local('i32'));
   const b = f.local('i32');
   const aPlace = f.local('i32');
-  const aStart = f.let('panels' in p.a ? p.a.panels : p.a.rows);
-  const aStride = 'panels' in p.a ? undefined : f.let(p.a.stride);
+  const aStart = f.let('rows' in p.a ? p.a.rows : p.a.columns);
+  const aStride = f.let(p.a.stride);
+  const inRows = 'rows' in p.a;
+  const [column, step, edge] = [f.local('i32'), f.local('i32'), f.let(p.edge)];
   const cPlace = f.local('i32');
   const row = f.local('i32');
   const panel = typeof p.b === 'function' ? f.local('i32') : f.let(p.b);
@@ -161,18 +162,38 @@ export function gemmBlock(f: Fn, p: GemmBlock): void {
   const tileRows = (height: number, j: Local<I32>, columnsHere: Local<I32>, guarded: boolean) => {
     const valid = f.let(rows.sub(row));
     f.set(b, panel as I32 as Local<I32>);
-    if (aStride) {
+    if (inRows) {
       const last = f.let(valid.minS(height).sub(1));
       pointers.slice(0, height).forEach((pointer, i) => {
         const index = guarded && i > 0 ? last.minS(i) : i32(i);
         f.set(pointer, aPlace.add(aStride.mul(index)) as Local<I32>);
       });
       f.inc(aPlace, aStride.mul(height));
+    } else {
+      f.set(column, aPlace as I32 as Local<I32>);
+      f.set(step, aStride as I32 as Local<I32>);
+      if (guarded)
+        f.if(valid.ltS(height), () => {
+          // The adjacent rows are not all there: read them from a padded copy.
+          const to = f.let(edge as I32);
+          emitPackPanel(f, {
+            width: height,
+            columns: valid,
+            k,
+            source: aPlace,
+            stride: aStride,
+            to,
+            transposed: false,
+          });
+          f.set(column, edge as I32 as Local<I32>);
+          f.set(step, 4 * height);
+        });
+      f.inc(aPlace, 4 * height);
     }
     const used = acc.slice(0, height);
     if (p.accumulate)
       eachRow(f, used, cPlace, cStride, (v, at, offset) => f.set(v, loadV128(at, offset) as Local<V128>));
-    const a = aStride ? { rows: pointers } : { panel: aPlace };
+    const a = inRows ? { rows: pointers } : { column, step };
     emitGemmTile(f, used, a, b, panelBytes, p.accumulate ? 'acc' : 'zero');
     if (p.accumulate) eachRow(f, used, cPlace, cStride, (v, at, offset) => f.storeV128(at, v, offset));
     else store(height, valid, columnsHere, j, guarded);
@@ -183,21 +204,19 @@ export function gemmBlock(f: Fn, p: GemmBlock): void {
   // t tiles of mr rows hold the block; s of them can do with one row less. Where t < s all are small.
   const tiles = f.let(rows.add(mr - 1).divU(mr));
   const spare = f.let(tiles.mul(mr).sub(rows));
-  const full = aStride
-    ? f.let(
-        i32(0)
-          .maxS(f.let(tiles.sub(spare)))
-          .mul(mr),
-      )
-    : f.let(rows);
+  const full = f.let(
+    i32(0)
+      .maxS(f.let(tiles.sub(spare)))
+      .mul(mr),
+  );
   f.for(0, columns, nr, (j) => {
     const columnsHere = f.let(columns.sub(j));
     if (typeof p.b === 'function') f.set(panel, p.b(j, columnsHere) as Local<I32>);
     f.set(row, 0);
     f.set(aPlace, aStart as I32 as Local<I32>);
     f.set(cPlace, c0.add(j.shl(2)) as Local<I32>);
-    f.while(row.ltS(full), () => tileRows(mr, j, columnsHere, !aStride));
-    if (aStride) f.while(row.ltS(rows), () => tileRows(mr - 1, j, columnsHere, true));
+    f.while(row.ltS(full), () => tileRows(mr, j, columnsHere, false));
+    f.while(row.ltS(rows), () => tileRows(mr - 1, j, columnsHere, true));
     if (typeof p.b !== 'function') f.inc(panel, panelBytes);
   });
 }
@@ -280,8 +299,7 @@ export interface PackPanel {
 }
 
 /**
- * Writes one panel [k][width] and moves `to` past it. Used for B (width nr) and, where A lies transposed, for A (width mr).
- * `width` is 5, 6 or a multiple of 8.
+ * Writes one panel [k][width] and moves `to` past it. `width` is at least 4.
  */
 export function emitPackPanel(f: Fn, p: PackPanel): void {
   const { width, columns, k, stride, to } = p;

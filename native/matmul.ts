@@ -7,7 +7,7 @@
  */
 import { ShapeError } from '../src/core/errors.ts';
 import { type Epilogue, EpilogueCursor, epilogueArgs, epilogueKey, epilogueValues } from './epilogue.ts';
-import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, packedABytes, packedBytes, type Tile } from './gemm.ts';
+import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, packedBytes, type Tile } from './gemm.ts';
 import { defineKernel, type Kernel } from './kernel.ts';
 import { at, type Buffer, type Emitter, type Lowering, type Value } from './lower.ts';
 import { type Fn, type I32, i32, type Local, loadV128, type Mode, type V128 } from './wasm.ts';
@@ -29,15 +29,11 @@ const rowBlockBytes = 1 << 18;
 /** Rows of a chunk that packs B itself, and rows of a chunk of a split. */
 const rowsOfOneChunk = 128;
 const rowsOfSplit = 512;
-/** Scratch of one chunk: panels of A, one panel of B, the edge of C. */
+/** Scratch of one chunk: one panel of B, and the edge of C or A. */
 const largest: Tile = { mr: 6, nr: 16 };
-const scratchA = Math.max(
-  packedABytes(largest, rowsOfOneChunk, maxWholeK),
-  packedABytes(largest, rowsOfSplit, splitStep),
-);
 const scratchB = packedBytes(largest, maxWholeK, largest.nr);
-const scratchEdge = edgeBytes(largest);
-const scratchBytes = scratchA + scratchB + scratchEdge;
+const scratchEdge = edgeBytes(largest, maxWholeK);
+const scratchBytes = scratchB + scratchEdge;
 
 const ceil = (a: number, b: number) => Math.ceil(a / b);
 const tileKey = ({ mr, nr }: Tile) => `${mr}x${nr}`;
@@ -72,34 +68,10 @@ const packKernel = (tile: Tile, transposed: boolean) =>
     }),
   );
 
-/** Panels [ceil(rows / mr)][k][mr] of an A that lies [k][row]; writes at `to`. */
-function emitPackA(f: Fn, tile: Tile, source: I32, stride: Local<I32>, rows: Local<I32>, k: Local<I32>, to: I32): void {
-  const place = f.let(to);
-  f.for(0, rows, tile.mr, (i) => {
-    emitPackPanel(f, {
-      width: tile.mr,
-      columns: f.let(rows.sub(i)),
-      k,
-      source: f.let(source.add(i.shl(2))),
-      stride,
-      to: place,
-      transposed: false,
-    });
-  });
-}
-
 type BSource = 'packed' | 'n' | 't';
 
 /** Row of `gemmKernel`'s and `splitKernel`'s panel maker: packs into scratch just before the panel is used. */
-function panelMaker(
-  f: Fn,
-  tile: Tile,
-  from: 'n' | 't',
-  source: I32,
-  stride: Local<I32>,
-  k: Local<I32>,
-  to: Local<I32>,
-) {
+function panelMaker(f: Fn, tile: Tile, from: 'n' | 't', source: I32, stride: Local<I32>, k: Local<I32>, to: I32) {
   return (j: Local<I32>, columns: Local<I32>) => {
     const transposed = from === 't';
     emitPackPanel(f, {
@@ -108,7 +80,7 @@ function panelMaker(
       k,
       source: f.let(source.add(transposed ? j.mul(stride) : j.shl(2))),
       stride,
-      to: f.let(to as I32),
+      to: f.let(to),
       transposed,
     });
     return to;
@@ -150,24 +122,24 @@ const gemmKernel = (tile: Tile, transA: boolean, b: BSource, ep: Epilogue | unde
         const bStride = f.let((b === 't' ? k : n).shl(2));
         const a0 = f.let(args.a.add(batch.mul(args.aBatch)));
         const b0 = f.let(args.b.add(batch.mul(args.bBatch)));
-        const bScratch = f.let(scratch.add(scratchA));
-        const edge = f.let(scratch.add(scratchA + scratchB));
+        const edge = f.let(scratch.add(scratchB));
         const batchRow = f.let(batch.mul(m));
         const cursor = new EpilogueCursor(f, ep, args);
         f.for(start, end, args.rowsPerBlock, (i) => {
           const rows = f.let(f.let(end.sub(i)).minS(args.rowsPerBlock));
-          if (transA) emitPackA(f, tile, a0.add(i.shl(2)), aStride, rows, k, scratch);
           const row = f.let(batchRow.add(i));
           gemmBlock(f, {
             tile,
             rows,
             columns,
             k,
-            a: transA ? { panels: scratch } : { rows: a0.add(i.mul(aStride)), stride: aStride },
+            a: transA
+              ? { columns: a0.add(i.shl(2)), stride: aStride }
+              : { rows: a0.add(i.mul(aStride)), stride: aStride },
             b:
               b === 'packed'
                 ? b0.add(j0.mul(k).shl(2))
-                : panelMaker(f, tile, b, b0.add(b === 't' ? j0.mul(bStride) : j0.shl(2)), bStride, k, bScratch),
+                : panelMaker(f, tile, b, b0.add(b === 't' ? j0.mul(bStride) : j0.shl(2)), bStride, k, scratch),
             c: args.c.add(row.mul(cStride)).add(j0.shl(2)),
             cStride,
             cursor,
@@ -229,12 +201,11 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
         });
         const aStride = f.let((transA ? m : k).shl(2));
         const bStride = f.let((b === 't' ? k : n).shl(2));
-        const bScratch = f.let(scratch.add(scratchA));
+        const edge = f.let(scratch.add(scratchB));
         const start = f.let(split.mul(args.kPerSplit));
         const end = f.let(f.let(start.add(args.kPerSplit)).minS(k));
         f.for(start, end, splitStep, (at) => {
           const depth = f.let(f.let(end.sub(at)).minS(splitStep));
-          if (transA) emitPackA(f, tile, args.a.add(at.mul(aStride)).add(i0.shl(2)), aStride, rows, depth, scratch);
           const b0 = f.let(
             args.b.add(
               b === 'packed'
@@ -249,15 +220,17 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
             rows,
             columns,
             k: depth,
-            a: transA ? { panels: scratch } : { rows: args.a.add(i0.mul(aStride)).add(at.shl(2)), stride: aStride },
-            b: b === 'packed' ? (j) => b0.add(j.mul(k).shl(2)) : panelMaker(f, tile, b, b0, bStride, depth, bScratch),
+            a: transA
+              ? { columns: args.a.add(at.mul(aStride)).add(i0.shl(2)), stride: aStride }
+              : { rows: args.a.add(i0.mul(aStride)).add(at.shl(2)), stride: aStride },
+            b: b === 'packed' ? (j) => b0.add(j.mul(k).shl(2)) : panelMaker(f, tile, b, b0, bStride, depth, scratch),
             c,
             cStride,
             cursor: new EpilogueCursor(f, undefined, {}),
             row: i32(0),
             column: i32(0),
             width: i32(0),
-            edge: scratch,
+            edge,
             accumulate: true,
           });
         });
