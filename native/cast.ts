@@ -13,6 +13,16 @@ function convert(f: Fn, from: DType, to: DType, v: V128): V128 {
   const float = from === 'f32';
   if (to === 'f32') return float ? v : v.toFloat();
   if (to === 'bool') return (float ? v.ne(f32x4(0)) : v.ieq(i32x4(0)).not()).and(i32x4(1));
+  if (to === 'u8' && float) {
+    // Cheaper than the saturating conversion: after clamping (NaN compares false), 2²³ + x has x in its low bits.
+    const x = f.let(v);
+    const low = f.let(x.and(x.gt(f32x4(0))));
+    return f32x4(255)
+      .select(low, low.gt(f32x4(255)))
+      .trunc()
+      .add(f32x4(2 ** 23))
+      .and(i32x4(255));
+  }
   const int = float ? v.toInt() : v;
   if (to === 'i32' || bytesOf(from) === 1) return int;
   const x = f.let(int);

@@ -10,7 +10,7 @@
 import { bytesOf, type DType } from '../src/core/dtype.ts';
 import { defineKernel } from './kernel.ts';
 import type { Lowering, Value } from './lower.ts';
-import { emitCopy, emitFill } from './stridedCopy.ts';
+import { emitCopy, emitFill } from './panels.ts';
 import { type Fn, type I32, i32, type Local, loadF32, loadI32, loadU8, loadV128, select } from './wasm.ts';
 
 /** Bytes of one chunk. */

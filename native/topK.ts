@@ -43,7 +43,7 @@ function sink(
   const i = f.local('i32');
   f.set(i, i32(root));
   const child = f.let(i.shl(1).add(1));
-  const [k1, i1, k2, i2] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')];
+  const [k1, i1, k2, i2, sibling] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')];
   const put = (k: I32, x: I32) => {
     f.storeI32(keys.add(i.shl(2)), k);
     f.storeI32(indices.add(i.shl(2)), x);
@@ -51,15 +51,14 @@ function sink(
   f.while(child.ltS(size), () => {
     f.set(k1, loadI32(keys.add(child.shl(2))));
     f.set(i1, loadI32(indices.add(child.shl(2))));
-    f.if(child.add(1).ltS(size), () => {
-      f.set(k2, loadI32(keys.add(child.shl(2)), 4));
-      f.set(i2, loadI32(indices.add(child.shl(2)), 4));
-      f.if(below(k2, i2, k1, i1), () => {
-        f.set(k1, k2);
-        f.set(i1, i2);
-        f.inc(child, 1);
-      });
-    });
+    // Without a branch: which child is lower is a coin toss. A missing sibling is the child itself.
+    f.set(sibling, child.add(child.add(1).ltS(size)));
+    f.set(k2, loadI32(keys.add(sibling.shl(2))));
+    f.set(i2, loadI32(indices.add(sibling.shl(2))));
+    f.set(sibling, below(k2, i2, k1, i1));
+    f.inc(child, sibling);
+    f.set(k1, select(sibling, k2, k1));
+    f.set(i1, select(sibling, i2, i1));
     f.if(
       below(k1, i1, key, index),
       () => {
