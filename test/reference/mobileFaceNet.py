@@ -117,9 +117,9 @@ class FaceTrainer(nn.Module):
 
 
 def ours(t):
-    """A tensor as a flat float64 array in our layout."""
+    """A copy of a tensor as a flat float64 array in our layout."""
     a = t.detach().double().numpy()
-    return (a.transpose(2, 3, 1, 0) if a.ndim == 4 else a).ravel()
+    return (a.transpose(2, 3, 1, 0) if a.ndim == 4 else a).flatten()
 
 
 def draw(model, seed):
