@@ -81,9 +81,13 @@ function emitBinary(v: Vec, op: BinaryOp, x: Pack, y: Pack): Pack {
 }
 
 /** Emits expressions over one pack of vectors per operand; a common subexpression once. */
-export function emitPacks(v: Vec, exprs: readonly Expr[], inputs: readonly (Pack | undefined)[]): Pack[] {
+export function emitPacks(
+  v: Vec,
+  exprs: readonly Expr[],
+  inputs: readonly (Pack | undefined)[],
+  width = inputs.find((x) => x)?.length ?? 1,
+): Pack[] {
   const { steps, roots } = linearise(exprs);
-  const width = inputs.find((x) => x)?.length ?? 1;
   const values: Pack[] = [];
   for (const { node, args } of steps) {
     const [a, b, c] = args.map((i) => values[i]!) as [Pack, Pack, Pack];
@@ -119,8 +123,12 @@ export function emitPacks(v: Vec, exprs: readonly Expr[], inputs: readonly (Pack
 /**
  * Expressions made ready for a loop: call it before the loop (it puts the constants into locals of `f`), then call the
  * result inside, with one pack (1, 2, … vectors) per operand. Operands should be locals, for they may be read often.
+ * `width` is the vectors per pack, needed where no expression reads an operand.
  */
-export function prepareExprs(f: Fn, exprs: readonly Expr[]): (inputs: readonly (Pack | undefined)[]) => Pack[] {
+export function prepareExprs(
+  f: Fn,
+  exprs: readonly Expr[],
+): (inputs: readonly (Pack | undefined)[], width?: number) => Pack[] {
   const v = hoisted(f, (dry) => {
     const x = [dry.f.local('v128')];
     const count = Math.max(-1, ...inputsOf(exprs)) + 1;
@@ -130,7 +138,7 @@ export function prepareExprs(f: Fn, exprs: readonly Expr[]): (inputs: readonly (
       Array.from({ length: count }, () => x),
     );
   });
-  return (inputs) => emitPacks(v, exprs, inputs);
+  return (inputs, width) => emitPacks(v, exprs, inputs, width);
 }
 
 /** One expression over one vector per operand (locals); truth values are lane masks. Constants are written in place. */
@@ -141,7 +149,6 @@ export function emitExpr(f: Fn, expr: Expr, inputs: readonly V128[]): V128 {
 
 /** One expression over a pair of adjacent vectors per operand, interleaved so that wide mode fuses the pairs. */
 export function emitExprPair(f: Fn, expr: Expr, inputs: readonly (readonly [V128, V128])[]): [V128, V128] {
-  const [lo, hi] = emitPacks(new Vec(f), [expr], inputs)[0]!;
-  // An expression without operands is the same constant in both.
-  return [lo!, hi ?? lo!];
+  const [lo, hi] = emitPacks(new Vec(f), [expr], inputs, 2)[0]!;
+  return [lo!, hi!];
 }
