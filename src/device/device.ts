@@ -1,0 +1,63 @@
+/**
+ * What a device is: somewhere a graph can be compiled and run. Few methods; a plan runs wholly on one device.
+ */
+import type { Data } from '../core/dtype.ts';
+import type { HostTensor, VariableHome } from '../core/tensor.ts';
+import type { Graph } from '../plan/trace.ts';
+
+export interface DeviceStats {
+  /** Bytes of device memory in use, by lifetime. */
+  readonly persistentBytes: number;
+  readonly stepBytes: number;
+  /** Compiled plans and distinct kernels alive. */
+  readonly plans: number;
+  readonly kernels: number;
+}
+
+export interface DeviceInfo {
+  readonly name: string;
+  readonly available: boolean;
+  readonly threads: number;
+  /** Instruction set in use: 'f64 loops', 'narrow-relaxed', 'wide-relaxed', 'narrow-strict'. */
+  readonly simd: string;
+  /** Why this is so. */
+  readonly reason: string;
+}
+
+export interface CompileOptions {
+  /** False runs every op on its own: same numbers, for debugging. Default true. */
+  readonly fuse?: boolean;
+}
+
+/** Time of one kernel call, summed over profiled runs. */
+export interface CallProfile {
+  readonly label: string;
+  readonly kernel: string;
+  readonly shape: string;
+  readonly ms: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** A plan ready to run. */
+export interface Executable {
+  /** Device memory that one run needs besides variables, in bytes. */
+  readonly stepBytes: number;
+  readonly calls: number;
+  readonly kernels: number;
+  run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>>;
+  /** The plan as text: one line per step. */
+  explain(): string;
+  /** Runs once with a timer around each call. Undefined where the device has none. */
+  profile?(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]>;
+  dispose(): void;
+}
+
+export interface Device extends VariableHome {
+  readonly name: 'reference' | 'wasm' | 'webgpu';
+  compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
+  stats(): DeviceStats;
+  info(): DeviceInfo;
+  /** Frees everything. Variables keep their host numbers; read them first if they changed. */
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,386 @@
+/**
+ * The WASM device: generated SIMD kernels over one memory, on 1 to N threads.
+ *
+ * Memory has two parts: blocks that live until released (variables, inputs, constants, packed weights, argument
+ * blocks), and one step arena as large as the largest plan, which all plans share because they run one at a time.
+ */
+import { blockHeaderWords, type Kernel } from '../../native/kernel.ts';
+import { type Mode, modeName } from '../../native/wasm.ts';
+import { type Data, type DType, hostArray } from '../core/dtype.ts';
+import { DeviceError, UsageError } from '../core/errors.ts';
+import { showShape } from '../core/shape.ts';
+import { type HostTensor, host, type Variable } from '../core/tensor.ts';
+import type { Op } from '../ops/define.ts';
+import { fuse } from '../plan/fuse.ts';
+import type { Graph } from '../plan/trace.ts';
+import type { CallProfile, CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
+import { explainLowered, type Home, type Lowered, type LoweredCall, lower } from './lowerWasm.ts';
+import { DeviceMemory } from './memory.ts';
+import { chooseMode, type ModeChoice, type ModeRequest } from './mode.ts';
+import { InlineRunner, maxThreads, type Runner, ThreadPool, wordsPerCall } from './threads.ts';
+
+export interface WasmOptions extends ModeRequest {
+  /** Default: the machine's cores. Without shared memory always 1. */
+  readonly threads?: number;
+}
+
+interface VariableCopy {
+  readonly at: number;
+  version: number;
+  /** Grows with every write on the device or upload: prologues compare it. */
+  writes: number;
+}
+
+export class WasmDevice implements Device {
+  readonly name = 'wasm';
+  readonly mode: Mode;
+  readonly runner: Runner;
+  private readonly choice: ModeChoice;
+  private readonly memory: DeviceMemory;
+  private readonly kernelIds = new Map<string, number>();
+  private readonly copies = new Map<Variable, VariableCopy>();
+  private readonly plans = new Set<WasmPlan>();
+  private arena = { at: 0, bytes: 0 };
+  private scratchBytes = 0;
+  private scratchAt = 0;
+  private nextSchedule = 1;
+
+  private constructor(choice: ModeChoice, memory: DeviceMemory, runner: Runner) {
+    this.choice = choice;
+    this.mode = choice.mode;
+    this.memory = memory;
+    this.runner = runner;
+  }
+
+  static async create(options: WasmOptions = {}): Promise<WasmDevice> {
+    const choice = chooseMode(options);
+    if (!choice)
+      throw new DeviceError('wasm: this engine has no WebAssembly SIMD\nUse a current browser or Node 20.19 or newer.');
+    const cores =
+      (globalThis as { navigator?: { hardwareConcurrency?: number } }).navigator?.hardwareConcurrency ??
+      (typeof process === 'undefined' ? 1 : (process.getBuiltinModule?.('node:os').availableParallelism() ?? 1));
+    const threads = options.threads ?? Math.min(cores, maxThreads);
+    if (!Number.isInteger(threads) || threads < 1 || threads > maxThreads)
+      throw new UsageError(
+        `wasm: expected 1 to ${maxThreads} threads, got ${options.threads}\nPass --threads with a whole number.`,
+      );
+    const memory = new DeviceMemory(choice.mode.shared);
+    const runner = choice.mode.shared
+      ? await ThreadPool.start(memory.memory, threads)
+      : new InlineRunner(memory.memory);
+    return new WasmDevice(choice, memory, runner);
+  }
+
+  /** Views of device memory, made anew after it grew. */
+  view(at: number, dtype: DType, n: number): Data {
+    const { buffer } = this.memory.memory;
+    return dtype === 'f32'
+      ? new Float32Array(buffer, at, n)
+      : dtype === 'i32'
+        ? new Int32Array(buffer, at, n)
+        : new Uint8Array(buffer, at, n);
+  }
+  get buffer(): ArrayBufferLike {
+    return this.memory.memory.buffer;
+  }
+  alloc(bytes: number): number {
+    return this.memory.alloc(bytes);
+  }
+  release(at: number): void {
+    this.memory.release(at);
+  }
+  get arenaAt(): number {
+    return this.arena.at;
+  }
+
+  /** Makes the arena hold a plan. Plans relink themselves when it moved. */
+  reserve(bytes: number): void {
+    if (bytes <= this.arena.bytes) return;
+    if (this.arena.at) this.memory.release(this.arena.at);
+    this.arena = { at: 0, bytes: 0 };
+    this.arena = { at: this.memory.alloc(bytes), bytes };
+  }
+  private shrink(): void {
+    const bytes = Math.max(0, ...[...this.plans].map((p) => p.stepBytes));
+    if (bytes === this.arena.bytes) return;
+    if (this.arena.at) this.memory.release(this.arena.at);
+    this.arena = { at: bytes ? this.memory.alloc(bytes) : 0, bytes };
+  }
+  private reserveScratch(bytes: number): void {
+    if (bytes <= this.scratchBytes) return;
+    const each = Math.ceil(bytes / 64) * 64 + 64;
+    if (this.scratchAt) this.memory.release(this.scratchAt);
+    this.scratchAt = this.memory.alloc(each * this.runner.threads);
+    this.scratchBytes = bytes;
+    this.runner.setScratch(Array.from({ length: this.runner.threads }, (_, i) => this.scratchAt + i * each));
+  }
+
+  /** Numbers of the kernels, compiling those that are new, all at once. */
+  async kernels(list: readonly Kernel[]): Promise<void> {
+    const fresh = new Map(list.filter((k) => !this.kernelIds.has(k.key)).map((k) => [k.key, k]));
+    const modules = await Promise.all([...fresh.values()].map((k) => WebAssembly.compile(k.encode(this.mode))));
+    const added = [...fresh.keys()].map((key, i) => {
+      const id = this.kernelIds.size;
+      this.kernelIds.set(key, id);
+      return { id, module: modules[i]! };
+    });
+    if (added.length) this.runner.addKernels(added);
+    this.reserveScratch(Math.max(0, ...list.map((k) => k.scratchBytes)));
+  }
+  kernelId(key: string): number {
+    return this.kernelIds.get(key)!;
+  }
+  newSchedule(): number {
+    return this.nextSchedule++;
+  }
+
+  /** The device's copy of a variable, uploaded if the host's is newer. */
+  variable(v: Variable): VariableCopy {
+    let copy = this.copies.get(v);
+    if (!copy) {
+      copy = { at: this.memory.alloc(v.bytes), version: 0, writes: 0 };
+      this.copies.set(v, copy);
+    }
+    if (v.home !== this && copy.version !== v.version) {
+      if (v.home)
+        throw new UsageError(
+          `variable '${v.name}' lives on another device\nRead it there first: await variable.read().`,
+        );
+      this.view(copy.at, v.dtype, v.size).set(v.host);
+      copy.version = v.version;
+      copy.writes++;
+    }
+    return copy;
+  }
+  async readVariable(v: Variable): Promise<Data> {
+    const out = hostArray(v.dtype, v.size);
+    out.set(this.view(this.copies.get(v)!.at, v.dtype, v.size));
+    return out;
+  }
+  forget(v: Variable): void {
+    const copy = this.copies.get(v);
+    if (!copy) return;
+    this.memory.release(copy.at);
+    this.copies.delete(v);
+    for (const p of this.plans) p.unlink();
+  }
+
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
+    const lowered = lower(fuse(graph, options.fuse !== false), this.mode);
+    await this.kernels([...lowered.prologue, ...lowered.calls].map((c) => c.kernel));
+    this.reserve(lowered.stepBytes);
+    const plan = new WasmPlan(this, lowered, graph, () => {
+      this.plans.delete(plan);
+      this.shrink();
+    });
+    this.plans.add(plan);
+    return plan;
+  }
+
+  stats(): DeviceStats {
+    return {
+      persistentBytes: this.memory.used - this.arena.bytes,
+      stepBytes: this.arena.bytes,
+      plans: this.plans.size,
+      kernels: this.kernelIds.size,
+    };
+  }
+  info(): DeviceInfo {
+    return {
+      name: 'wasm',
+      available: true,
+      threads: this.runner.threads,
+      simd: modeName(this.mode),
+      reason: this.choice.reason,
+    };
+  }
+  async dispose(): Promise<void> {
+    await this.runner.close();
+    for (const v of this.copies.keys()) if (v.home === this) v.home = undefined;
+    this.copies.clear();
+  }
+}
+
+/** A linked schedule over device memory. */
+class WasmPlan implements Executable {
+  readonly stepBytes: number;
+  readonly calls: number;
+  readonly kernels: number;
+  private readonly device: WasmDevice;
+  private readonly lowered: Lowered;
+  private readonly graph: Graph;
+  private readonly onDispose: () => void;
+  /** Own blocks by buffer: inputs, constants, kept values. */
+  private readonly own = new Map<number, number>();
+  private readonly schedules: {
+    readonly id: number;
+    readonly calls: readonly LoweredCall[];
+    readonly blocks: number;
+    readonly counters: number;
+  }[];
+  private linkedArena = -1;
+  private prologueSeen: number[] | undefined;
+  private linkedVariables: readonly { readonly variable: Variable; at: number }[];
+
+  constructor(device: WasmDevice, lowered: Lowered, graph: Graph, onDispose: () => void) {
+    this.device = device;
+    this.lowered = lowered;
+    this.graph = graph;
+    this.onDispose = onDispose;
+    this.stepBytes = lowered.stepBytes;
+    this.calls = lowered.calls.length;
+    this.kernels = new Set(lowered.calls.map((c) => c.kernel.key)).size;
+    lowered.homes.forEach((h, id) => {
+      if (h.kind === 'input' || h.kind === 'kept' || h.kind === 'constant')
+        this.own.set(id, device.alloc(lowered.bytes[id]!));
+      if (h.kind === 'constant') {
+        const n = h.data.length;
+        device
+          .view(
+            this.own.get(id)!,
+            h.data instanceof Float32Array ? 'f32' : h.data instanceof Int32Array ? 'i32' : 'u8',
+            n,
+          )
+          .set(h.data);
+      }
+    });
+    this.linkedVariables = lowered.homes.flatMap((h) =>
+      h.kind === 'variable' ? [{ variable: h.variable, at: 0 }] : [],
+    );
+    this.schedules = [lowered.prologue, lowered.calls].map((calls) => {
+      const words = calls.reduce((n, c) => n + blockHeaderWords + c.args.length, 0);
+      const id = device.newSchedule();
+      const schedule = { id, calls, blocks: device.alloc(4 * words), counters: device.alloc(4 * calls.length) };
+      let at = schedule.blocks;
+      const table = new Int32Array(wordsPerCall * calls.length);
+      calls.forEach((c, i) => {
+        table.set([device.kernelId(c.kernel.key), at, c.barrier && i > 0 ? 1 : 0], wordsPerCall * i);
+        at += 4 * (blockHeaderWords + c.args.length);
+      });
+      device.runner.addSchedule(id, table);
+      return schedule;
+    });
+  }
+
+  /** Forces new addresses at the next run. */
+  unlink(): void {
+    this.linkedArena = -1;
+  }
+
+  private addressOf(id: number): number {
+    const h: Home = this.lowered.homes[id]!;
+    if (h.kind === 'step') return this.device.arenaAt + h.offset;
+    if (h.kind === 'variable') return this.device.variable(h.variable).at;
+    return this.own.get(id)!;
+  }
+
+  /** Writes addresses into the argument blocks. */
+  private link(): void {
+    for (const s of this.schedules) {
+      let at = s.blocks;
+      s.calls.forEach((c, i) => {
+        const block = new DataView(this.device.buffer, at, 4 * (blockHeaderWords + c.args.length));
+        block.setInt32(0, s.counters + 4 * i, true);
+        block.setInt32(4, c.chunks, true);
+        const types = Object.values(c.kernel.args);
+        c.args.forEach((v, k) => {
+          const to = 4 * (blockHeaderWords + k);
+          if (typeof v !== 'number') block.setInt32(to, this.addressOf(v.id) + v.offset, true);
+          else if (types[k] === 'i32') block.setInt32(to, v, true);
+          else block.setFloat32(to, v, true);
+        });
+        at += block.byteLength;
+      });
+    }
+    for (const l of this.linkedVariables) l.at = this.device.variable(l.variable).at;
+    this.linkedArena = this.device.arenaAt;
+    this.prologueSeen = undefined;
+  }
+
+  async run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
+    await this.start(inputs);
+    const main = this.schedules[1]!;
+    if (main.calls.length) await this.runSchedule(main, 0);
+    return this.finish();
+  }
+
+  private runSchedule(s: (typeof this.schedules)[number], timesAt: number): Promise<void> {
+    this.device.view(s.counters, 'i32', s.calls.length).fill(0);
+    return this.device.runner.run(s.id, timesAt);
+  }
+
+  private async start(inputs: ReadonlyMap<string, Data>): Promise<void> {
+    const { device, lowered } = this;
+    // Uploads what the host changed; a variable whose block moved needs new addresses.
+    let moved = this.linkedArena !== device.arenaAt;
+    for (const l of this.linkedVariables) if (device.variable(l.variable).at !== l.at) moved = true;
+    if (moved) this.link();
+    lowered.homes.forEach((h, id) => {
+      if (h.kind !== 'input') return;
+      const t = this.graph.inputs.get(h.name)!;
+      const data = inputs.get(h.name)!;
+      device.view(this.own.get(id)!, t.dtype, data.length).set(data);
+    });
+    if (lowered.prologue.length) {
+      const now = lowered.watched.map((v) => device.variable(v).writes);
+      if (!this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i])) {
+        await this.runSchedule(this.schedules[0]!, 0);
+        this.prologueSeen = now;
+      }
+    }
+  }
+
+  private finish(): Map<string, HostTensor> {
+    for (const v of this.lowered.assigned) {
+      v.home = this.device;
+      this.device.variable(v).writes++;
+    }
+    return new Map(
+      [...this.lowered.outputs].map(([name, { tensor, buffer }]) => {
+        const data = hostArray(tensor.dtype, tensor.size);
+        data.set(this.device.view(this.addressOf(buffer.id) + buffer.offset, tensor.dtype, tensor.size));
+        return [name, host(data, tensor.shape, tensor.dtype)];
+      }),
+    );
+  }
+
+  explain(): string {
+    return explainLowered(this.lowered);
+  }
+
+  async profile(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
+    await this.start(inputs);
+    const main = this.schedules[1]!;
+    const at = this.device.alloc(8 * main.calls.length);
+    const times = new Float64Array(this.device.buffer, at, main.calls.length);
+    times.fill(0);
+    await this.runSchedule(main, at);
+    const ms = new Float64Array(this.device.buffer, at, main.calls.length).slice();
+    this.device.release(at);
+    this.finish();
+    return main.calls.map((c, i) => {
+      const s = this.lowered.steps[c.step];
+      const record = s?.kind === 'op' ? (s.node.op as Op).cost(s.inputs, s.outputs, s.node.attrs) : undefined;
+      const bytes = s ? 4 * [...s.inputs, ...s.outputs].reduce((n, t) => n + t.size, 0) : 0;
+      return {
+        label: s?.label ?? 'copy',
+        kernel: c.kernel.key,
+        shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
+        ms: ms[i]!,
+        flops: record?.flops ?? 0,
+        bytes: record?.bytes ?? bytes,
+      };
+    });
+  }
+
+  dispose(): void {
+    for (const at of this.own.values()) this.device.release(at);
+    for (const s of this.schedules) {
+      this.device.release(s.blocks);
+      this.device.release(s.counters);
+      this.device.runner.removeSchedule(s.id);
+    }
+    this.own.clear();
+    this.onDispose();
+  }
+}

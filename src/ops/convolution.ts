@@ -1,0 +1,119 @@
+/**
+ * What the dense and the depthwise convolution share: attributes, shape rule, and the one loop nest that specifies the
+ * forward pass and both gradients.
+ *
+ *   y[n, i, j, o] = Σ_{r, s, c} x[n, i·sh + r·dh − top, j·sw + s·dw − left, c] · w[r, s, c, o]
+ */
+import type { ConvAttrs } from '../../native/conv2d.ts';
+import { type Shape, sizeOf } from '../core/shape.ts';
+import type { TensorSpec } from '../core/tensor.ts';
+import { type Round, shapeError } from './define.ts';
+
+export type { ConvAttrs };
+
+/** Shape rule of the forward pass, shared with the depthwise op. */
+export function convShape(op: string, x: TensorSpec, w: TensorSpec, a: ConvAttrs): Shape {
+  const fail = (expected: string, hint: string) => shapeError(op, expected, { x, w }, hint);
+  if (x.shape.length !== 4 || w.shape.length !== 4)
+    throw fail(
+      'x [N, H, W, C] and w [kh, kw, Cin/groups, Cout]',
+      'Reshape images to NHWC and weights to [kh, kw, Cin/groups, Cout].',
+    );
+  const [n, h, wd, c] = x.shape as [number, number, number, number];
+  const [kh, kw, cg, out] = w.shape as [number, number, number, number];
+  if (c !== cg * a.groups || out % a.groups)
+    throw fail(
+      `${cg * a.groups} input channels (w's ${cg} times ${a.groups} groups) and output channels in ${a.groups} equal groups`,
+      'Check the channel order (NHWC) and the groups.',
+    );
+  const [top, bottom, left, right] = a.padding;
+  const oh = Math.floor((h + top + bottom - a.dilation[0] * (kh - 1) - 1) / a.stride[0]) + 1;
+  const ow = Math.floor((wd + left + right - a.dilation[1] * (kw - 1) - 1) / a.stride[1]) + 1;
+  if (oh < 1 || ow < 1)
+    throw fail(
+      `an image at least as large as the ${kh}x${kw} kernel after padding`,
+      'Pad more, or use a larger input.',
+    );
+  return [n, oh, ow, out];
+}
+
+/** Visits every (input, weight, output) element triple of a convolution, outputs in order, taps in order. */
+export function eachTap(
+  x: Shape,
+  w: Shape,
+  y: Shape,
+  a: ConvAttrs,
+  visit: (xi: number, wi: number, yi: number) => void,
+): void {
+  const [n, h, wd, c] = x as [number, number, number, number];
+  const [kh, kw, cg, out] = w as [number, number, number, number];
+  const [, oh, ow] = y as [number, number, number];
+  const perGroup = out / a.groups;
+  for (let b = 0; b < n; b++)
+    for (let i = 0; i < oh; i++)
+      for (let j = 0; j < ow; j++)
+        for (let o = 0; o < out; o++) {
+          const yi = ((b * oh + i) * ow + j) * out + o;
+          const base = Math.floor(o / perGroup) * cg;
+          for (let r = 0; r < kh; r++) {
+            const yy = i * a.stride[0] + r * a.dilation[0] - a.padding[0];
+            if (yy < 0 || yy >= h) continue;
+            for (let s = 0; s < kw; s++) {
+              const xx = j * a.stride[1] + s * a.dilation[1] - a.padding[2];
+              if (xx < 0 || xx >= wd) continue;
+              const xi = ((b * h + yy) * wd + xx) * c + base;
+              const wi = (r * kw + s) * cg * out + o;
+              for (let q = 0; q < cg; q++) visit(xi + q, wi + q * out, yi);
+            }
+          }
+        }
+}
+
+type ConvReference = (
+  inputs: readonly Float64Array[],
+  outputs: readonly Float64Array[],
+  a: ConvAttrs,
+  specs: { inputs: readonly TensorSpec[]; outputs: readonly TensorSpec[] },
+  round: Round,
+) => void;
+
+export const convReference: ConvReference = ([x, w], [y], a, specs, round) => {
+  y!.fill(0);
+  eachTap(specs.inputs[0]!.shape, specs.inputs[1]!.shape, specs.outputs[0]!.shape, a, (xi, wi, yi) => {
+    y![yi] = round(y![yi]! + round(x![xi]! * w![wi]!));
+  });
+};
+export const convInputGradReference: ConvReference = ([dy, w], [dx], a, specs, round) => {
+  dx!.fill(0);
+  eachTap(specs.outputs[0]!.shape, specs.inputs[1]!.shape, specs.inputs[0]!.shape, a, (xi, wi, yi) => {
+    dx![xi] = round(dx![xi]! + round(dy![yi]! * w![wi]!));
+  });
+};
+export const convWeightGradReference: ConvReference = ([x, dy], [dw], a, specs, round) => {
+  dw!.fill(0);
+  eachTap(specs.inputs[0]!.shape, specs.outputs[0]!.shape, specs.inputs[1]!.shape, a, (xi, wi, yi) => {
+    dw![wi] = round(dw![wi]! + round(x![xi]! * dy![yi]!));
+  });
+};
+
+/** Multiply-adds of any pass, as flops. */
+export const convFlops = (y: Shape, w: Shape): number => 2 * sizeOf(y) * w[0]! * w[1]! * w[2]!;
+export const convBytes = (...specs: readonly (TensorSpec | undefined)[]) =>
+  4 * specs.reduce((n, s) => n + sizeOf(s!.shape), 0);
+
+/** Attributes of the gradients: the convolution's, and the shape of what they give. */
+export interface ConvGradAttrs extends ConvAttrs {
+  readonly shape: Shape;
+}
+
+/** A number for both axes, or one per axis; padding also as [top, bottom, left, right]. */
+export interface ConvOptions {
+  readonly stride?: number | readonly [number, number];
+  readonly padding?: number | readonly [number, number] | readonly [number, number, number, number];
+  readonly dilation?: number | readonly [number, number];
+  readonly groups?: number;
+}
+export const pair = (v: number | readonly [number, number] | undefined, fallback: number): readonly [number, number] =>
+  v === undefined ? [fallback, fallback] : typeof v === 'number' ? [v, v] : v;
+export const fourSides = (p: ConvOptions['padding'] = 0): readonly [number, number, number, number] =>
+  typeof p === 'number' ? [p, p, p, p] : p.length === 2 ? [p[0], p[0], p[1], p[1]] : p;

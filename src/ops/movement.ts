@@ -1,0 +1,329 @@
+/**
+ * Rearranging elements without arithmetic.
+ *
+ * The one idea: tensors are contiguous, so `reshape` and leading-axis slices are views of the same memory; everything
+ * else is one strided copy (native/movement.ts).
+ */
+import { concatWasm, fillWasm, flipWasm, padWasm, sliceWasm, transposeWasm } from '../../native/movement.ts';
+import { ShapeError } from '../core/errors.ts';
+import { type Shape, sameShape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
+import type { Tensor, TensorSpec } from '../core/tensor.ts';
+import { defineOp, shapeError } from './define.ts';
+
+const copyCost = ([x]: readonly TensorSpec[], [y]: readonly TensorSpec[]) => ({
+  flops: 0,
+  bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)),
+});
+
+/** Calls `visit` with the multi-index of every element in row-major order. */
+function eachIndex(shape: Shape, visit: (index: readonly number[], flat: number) => void) {
+  const index = new Array<number>(shape.length).fill(0);
+  const n = sizeOf(shape);
+  for (let flat = 0; flat < n; flat++) {
+    visit(index, flat);
+    for (let d = shape.length - 1; d >= 0; d--) {
+      if (++index[d]! < shape[d]!) break;
+      index[d] = 0;
+    }
+  }
+}
+
+export const reshapeOp = defineOp<{ shape: Shape }>('reshape', {
+  roles: ['x'],
+  infer([x], { shape }) {
+    if (sizeOf(shape) !== sizeOf(x!.shape) || shape.some((d) => !Number.isInteger(d) || d < 0))
+      throw shapeError(
+        'reshape',
+        `${sizeOf(x!.shape)} elements in the new shape ${showShape(shape)}`,
+        { x: x! },
+        'Choose sizes with the same product; one may be -1.',
+      );
+    return [{ shape, dtype: x!.dtype }];
+  },
+  reference: ([x], [y]) => y!.set(x!),
+  backward: ({ inputs, dys }) => [reshape(dys[0]!, inputs[0]!.shape)],
+  wasm: { kind: 'view', offset: () => 0 },
+  cost: () => ({ flops: 0, bytes: 0 }),
+  samples: [{ inputs: [{ shape: [2, 6] }], attrs: { shape: [3, 4] } }],
+  errorSamples: [{ inputs: [{ shape: [2, 6] }], attrs: { shape: [5] } }],
+});
+
+/** The same elements in another shape; one size may be -1. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  const known = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);
+  const full = shape.map((d) => (d === -1 ? x.size / known : d));
+  return sameShape(full, x.shape) ? x : reshapeOp.apply([x], { shape: full })[0]!;
+}
+
+export const transposeOp = defineOp<{ axes: readonly number[] }>('transpose', {
+  roles: ['x'],
+  infer([x], { axes }) {
+    if ([...axes].sort((a, b) => a - b).some((a, i) => a !== i) || axes.length !== x!.shape.length)
+      throw shapeError(
+        'transpose',
+        `each of the ${x!.shape.length} axes once, got [${axes.join(', ')}]`,
+        { x: x! },
+        'List every axis once.',
+      );
+    return [{ shape: axes.map((a) => x!.shape[a]!), dtype: x!.dtype }];
+  },
+  reference([x], [y], { axes }, specs) {
+    const strides = stridesOf(specs.inputs[0]!.shape);
+    eachIndex(specs.outputs[0]!.shape, (index, flat) => {
+      y![flat] = x![index.reduce((n, d, i) => n + d * strides[axes[i]!]!, 0)]!;
+    });
+  },
+  backward: ({ dys, attrs }) => [
+    transpose(
+      dys[0]!,
+      attrs.axes.map((_, i) => attrs.axes.indexOf(i)),
+    ),
+  ],
+  wasm: { kind: 'kernel', lower: transposeWasm },
+  cost: copyCost,
+  samples: [
+    { inputs: [{ shape: [5, 7] }], attrs: { axes: [1, 0] } },
+    { inputs: [{ shape: [2, 3, 4, 9] }], attrs: { axes: [0, 3, 1, 2] } },
+    { inputs: [{ shape: [2, 3, 4, 8] }], attrs: { axes: [1, 0, 2, 3] } },
+  ],
+  errorSamples: [{ inputs: [{ shape: [5, 7] }], attrs: { axes: [0, 0] } }],
+});
+/** Axis i of the result is axis `axes[i]` of x. Default: reversed. */
+export const transpose = (x: Tensor, axes: readonly number[] = x.shape.map((_, i) => x.rank - 1 - i)): Tensor =>
+  axes.every((a, i) => a === i) && axes.length === x.rank ? x : transposeOp.apply([x], { axes })[0]!;
+
+interface SliceAttrs {
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+}
+export const sliceOp = defineOp<SliceAttrs>('slice', {
+  roles: ['x'],
+  infer([x], { starts, ends }) {
+    if (starts.length !== x!.shape.length || starts.some((s, i) => s < 0 || ends[i]! > x!.shape[i]! || ends[i]! < s))
+      throw shapeError(
+        'slice',
+        `0 <= start <= end <= size on every axis, got starts [${starts.join(', ')}] and ends [${ends.join(', ')}]`,
+        { x: x! },
+        'Choose a range inside the tensor.',
+      );
+    return [{ shape: starts.map((s, i) => ends[i]! - s), dtype: x!.dtype }];
+  },
+  reference([x], [y], { starts }, specs) {
+    const strides = stridesOf(specs.inputs[0]!.shape);
+    eachIndex(specs.outputs[0]!.shape, (index, flat) => {
+      y![flat] = x![index.reduce((n, d, i) => n + (d + starts[i]!) * strides[i]!, 0)]!;
+    });
+  },
+  backward: ({ inputs, dys, attrs }) => [
+    pad(
+      dys[0]!,
+      attrs.starts.map((s, i) => [s, inputs[0]!.shape[i]! - attrs.ends[i]!] as const),
+    ),
+  ],
+  wasm: { kind: 'kernel', lower: sliceWasm },
+  cost: copyCost,
+  samples: [
+    { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [4, 9] } },
+    { inputs: [{ shape: [4, 3, 8] }], attrs: { starts: [0, 1, 0], ends: [4, 2, 8] } },
+  ],
+  errorSamples: [{ inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [6, 9] } }],
+});
+/** x[start:end] along one axis; negative positions count from the end. */
+export function slice(x: Tensor, axis: number, start: number, end: number = x.shape[axis]!): Tensor {
+  const a = axis < 0 ? axis + x.rank : axis;
+  const n = x.shape[a]!;
+  const s = start < 0 ? start + n : start;
+  const e = end < 0 ? end + n : end;
+  return sliceOp.apply([x], {
+    starts: x.shape.map((_, i) => (i === a ? s : 0)),
+    ends: x.shape.map((d, i) => (i === a ? e : d)),
+  })[0]!;
+}
+
+/** Consecutive row blocks of a tensor, as views; the gradient is one concatenation. */
+export const splitOp = defineOp<{ sizes: readonly number[] }>('split', {
+  roles: ['x'],
+  infer([x], { sizes }) {
+    if (sizes.reduce((a, b) => a + b, 0) !== x!.shape[0])
+      throw shapeError(
+        'split',
+        `block sizes that sum to the ${x!.shape[0]} rows, got [${sizes.join(', ')}]`,
+        { x: x! },
+        'Choose sizes that cover the first axis.',
+      );
+    return sizes.map((n) => ({ shape: [n, ...x!.shape.slice(1)], dtype: x!.dtype }));
+  },
+  reference([x], ys) {
+    let at = 0;
+    for (const y of ys) {
+      y.set(x!.subarray(at, at + y.length));
+      at += y.length;
+    }
+  },
+  backward: ({ outputs, dys }) => [
+    concat(
+      outputs.map((y, i) => dys[i] ?? zeros(y.shape)),
+      0,
+    ),
+  ],
+  wasm: {
+    kind: 'view',
+    offset: ([x], { sizes }, index) => sizes.slice(0, index).reduce((a, b) => a + b, 0) * sizeOf(x!.shape.slice(1)),
+  },
+  cost: () => ({ flops: 0, bytes: 0 }),
+  samples: [{ inputs: [{ shape: [7, 3] }], attrs: { sizes: [3, 3, 1] } }],
+  errorSamples: [{ inputs: [{ shape: [7, 3] }], attrs: { sizes: [3, 3] } }],
+});
+/** Splits the first axis into blocks of the given sizes. */
+export const split = (x: Tensor, sizes: readonly number[]): Tensor[] => splitOp.apply([x], { sizes });
+
+export const concatOp = defineOp<{ axis: number }>('concat', {
+  roles: ['x'],
+  variadic: true,
+  infer(inputs, { axis }) {
+    const [first] = inputs as [TensorSpec];
+    for (const x of inputs)
+      if (
+        x.dtype !== first.dtype ||
+        x.shape.length !== first.shape.length ||
+        x.shape.some((d, i) => i !== axis && d !== first.shape[i])
+      )
+        throw shapeError(
+          'concat',
+          `equal dtypes and equal sizes but for axis ${axis}`,
+          Object.fromEntries(inputs.map((t, i) => [`operand ${i}`, t])),
+          'Bring the operands to the same shape first.',
+        );
+    const total = inputs.reduce((n, x) => n + x.shape[axis]!, 0);
+    return [{ shape: first.shape.map((d, i) => (i === axis ? total : d)), dtype: first.dtype }];
+  },
+  reference(inputs, [y], { axis }, specs) {
+    const out = specs.outputs[0]!.shape;
+    const inner = sizeOf(out.slice(axis + 1));
+    const outer = sizeOf(out.slice(0, axis));
+    let start = 0;
+    inputs.forEach((x, k) => {
+      const rows = specs.inputs[k]!.shape[axis]! * inner;
+      for (let o = 0; o < outer; o++) y!.set(x.subarray(o * rows, (o + 1) * rows), o * out[axis]! * inner + start);
+      start += rows;
+    });
+  },
+  backward({ inputs, dys, attrs: { axis } }) {
+    const dy = dys[0]!;
+    if (axis === 0)
+      return split(
+        dy,
+        inputs.map((x) => x.shape[0]!),
+      );
+    let at = 0;
+    return inputs.map((x) => {
+      const start = at;
+      at += x.shape[axis]!;
+      return slice(dy, axis, start, at);
+    });
+  },
+  wasm: { kind: 'kernel', lower: concatWasm },
+  cost: (inputs, [y]) => ({
+    flops: 0,
+    bytes: 4 * (sizeOf(y!.shape) + inputs.reduce((n, x) => n + sizeOf(x.shape), 0)),
+  }),
+  samples: [
+    { inputs: [{ shape: [2, 3] }, { shape: [5, 3] }], attrs: { axis: 0 } },
+    { inputs: [{ shape: [4, 1, 2] }, { shape: [4, 3, 2] }, { shape: [4, 2, 2] }], attrs: { axis: 1 } },
+  ],
+  errorSamples: [{ inputs: [{ shape: [2, 3] }, { shape: [5, 4] }], attrs: { axis: 0 } }],
+});
+/** Joins tensors along an axis. */
+export function concat(xs: readonly Tensor[], axis = 0): Tensor {
+  if (xs.length === 0) throw new ShapeError('concat: expected at least 1 operand, got 0\nPass the tensors to join.');
+  return xs.length === 1 ? xs[0]! : concatOp.apply(xs, { axis: axis < 0 ? axis + xs[0]!.rank : axis })[0]!;
+}
+
+type Pads = readonly (readonly [number, number])[];
+export const padOp = defineOp<{ pads: Pads; value: number }>('pad', {
+  roles: ['x'],
+  infer([x], { pads }) {
+    if (pads.length !== x!.shape.length || pads.some(([a, b]) => a < 0 || b < 0))
+      throw shapeError(
+        'pad',
+        `[before, after] >= 0 for each of the ${x!.shape.length} axes`,
+        { x: x! },
+        'Use slice to crop.',
+      );
+    return [{ shape: x!.shape.map((d, i) => d + pads[i]![0] + pads[i]![1]), dtype: x!.dtype }];
+  },
+  reference([x], [y], { pads, value }, specs) {
+    y!.fill(value);
+    const strides = stridesOf(specs.outputs[0]!.shape);
+    eachIndex(specs.inputs[0]!.shape, (index, flat) => {
+      y![index.reduce((n, d, i) => n + (d + pads[i]![0]) * strides[i]!, 0)] = x![flat]!;
+    });
+  },
+  backward: ({ inputs, dys, attrs: { pads } }) => [
+    sliceOp.apply([dys[0]!], { starts: pads.map(([a]) => a), ends: pads.map(([a], i) => a + inputs[0]!.shape[i]!) })[0],
+  ],
+  wasm: { kind: 'kernel', lower: padWasm },
+  cost: copyCost,
+  samples: [
+    {
+      inputs: [{ shape: [3, 5] }],
+      attrs: {
+        pads: [
+          [1, 0],
+          [2, 3],
+        ],
+        value: 0,
+      },
+    },
+    {
+      inputs: [{ shape: [2, 3, 8] }],
+      attrs: {
+        pads: [
+          [0, 0],
+          [1, 2],
+          [0, 0],
+        ],
+        value: -1,
+      },
+    },
+  ],
+  errorSamples: [{ inputs: [{ shape: [3, 5] }], attrs: { pads: [[1, 0]], value: 0 } }],
+});
+/** Surrounds the tensor with `value`: [before, after] per axis. */
+export const pad = (x: Tensor, pads: Pads, value = 0): Tensor =>
+  pads.every(([a, b]) => a === 0 && b === 0) && pads.length === x.rank ? x : padOp.apply([x], { pads, value })[0]!;
+
+export const flipOp = defineOp<{ axes: readonly number[] }>('flip', {
+  roles: ['x'],
+  infer: ([x]) => [x!],
+  reference([x], [y], { axes }, specs) {
+    const shape = specs.inputs[0]!.shape;
+    const strides = stridesOf(shape);
+    eachIndex(shape, (index, flat) => {
+      y![flat] = x![index.reduce((n, d, i) => n + (axes.includes(i) ? shape[i]! - 1 - d : d) * strides[i]!, 0)]!;
+    });
+  },
+  backward: ({ dys, attrs }) => [flip(dys[0]!, attrs.axes)],
+  wasm: { kind: 'kernel', lower: flipWasm },
+  cost: copyCost,
+  samples: [
+    { inputs: [{ shape: [2, 3, 5, 3] }], attrs: { axes: [2] } },
+    { inputs: [{ shape: [9] }], attrs: { axes: [0] } },
+  ],
+  errorSamples: [],
+});
+/** Mirrors along axes: axis 2 of NHWC images is left to right. */
+export const flip = (x: Tensor, axes: readonly number[]): Tensor => flipOp.apply([x], { axes })[0]!;
+
+export const zeroOp = defineOp<{ shape: Shape }>('zeros', {
+  roles: [],
+  infer: (_, { shape }) => [{ shape, dtype: 'f32' }],
+  reference: (_, [y]) => y!.fill(0),
+  backward: () => [],
+  wasm: { kind: 'kernel', lower: (e, i, o) => fillWasm(e, i, o, { value: 0 }) },
+  cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
+  samples: [{ inputs: [], attrs: { shape: [3, 7] }, noGradient: 'no operand' }],
+  errorSamples: [],
+});
+/** A tensor of zeros. */
+export const zeros = (shape: Shape): Tensor => zeroOp.apply([], { shape })[0]!;
