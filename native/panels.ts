@@ -263,9 +263,10 @@ const transposePanel = (bytes: ElementBytes) =>
           if (bytes === 4) {
             turn(f, sources, targets);
           } else {
+            // Interleavings, because a free byte shuffle takes V8 through memory.
             const [r0, r1, r2, r3] = sources.map((x) => loadWord(x)) as [V128, V128, V128, V128];
-            const block = f.let(r0.lanes(r1, [0, 4, 1, 5]).lanes(r2.lanes(r3, [0, 4, 1, 5]), [0, 1, 4, 5]));
-            const turned = f.let(block.shuffle(block, [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]));
+            const mix = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+            const turned = f.let(r0.shuffle(r2, mix).shuffle(r1.shuffle(r3, mix), mix));
             targets.forEach((x, r) => {
               f.storeI32(x, turned.ilane(r as 0 | 1 | 2 | 3));
             });
@@ -278,55 +279,56 @@ const transposePanel = (bytes: ElementBytes) =>
     });
   });
 
+const tile = 16;
 /**
  * The same for 4-byte elements in tiles of 16×16 by way of scratch memory, both sides at least 16. For strides of a
  * multiple of 1 KiB: there the lines of a strip fall into few sets of the first-level cache and push each other out;
- * here each cache line is read and written at once, whole.
+ * here each cache line is read and written at once, whole. Down the rows, so that the source is read as streams.
  */
 export const transposeTiles = panelKernel(
   'transposeTiles',
   (f, { s, d, rows, cols, a, scratch }) => {
     const [row, col, i, j, k] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')];
     const [from, to] = [f.local('i32'), f.local('i32')];
-    const [lastRow, lastCol] = [f.let(rows.sub(16)), f.let(cols.sub(16))];
+    const [lastRow, lastCol] = [f.let(rows.sub(tile)), f.let(cols.sub(tile))];
     const [s2, s4] = [f.let(a.sCol.shl(1)), f.let(a.sCol.shl(2))];
     const s3 = f.let(s2.add(a.sCol));
-    f.set(row, 0);
-    f.while(row.ltS(rows), () => {
-      f.set(i, row.minS(lastRow));
-      f.set(col, 0);
-      f.while(col.ltS(cols), () => {
-        f.set(j, col.minS(lastCol));
+    f.set(col, 0);
+    f.while(col.ltS(cols), () => {
+      f.set(j, col.minS(lastCol));
+      f.set(row, 0);
+      f.while(row.ltS(rows), () => {
+        f.set(i, row.minS(lastRow));
         f.set(from, s.add(j.mul(a.sCol)).add(i.shl(2)));
         f.set(k, 0);
-        f.while(k.ltS(64), () => {
+        f.while(k.ltS(4 * tile), () => {
           f.set(to, scratch.add(k));
-          for (let r = 0; r < 64; r += 16) {
+          for (let r = 0; r < 4 * tile; r += 16) {
             const line = [from, from.add(a.sCol), from.add(s2), from.add(s3)].map((x) => x.add(r));
             turn(
               f,
               line,
-              [0, 64, 128, 192].map((o) => to.add(4 * 4 * r + o)),
+              [0, 1, 2, 3].map((q) => to.add((r / 4 + q) * 4 * tile)),
             );
           }
           f.inc(from, s4);
           f.inc(k, 16);
         });
-        f.set(from, scratch.add(0));
+        f.set(from, scratch);
         f.set(to, d.add(i.mul(a.dRow)).add(j.shl(2)));
         f.set(k, 0);
-        f.while(k.ltS(16), () => {
-          for (let o = 0; o < 64; o += 16) f.storeV128(to, loadV128(from, o), o);
-          f.inc(from, 64);
+        f.while(k.ltS(tile), () => {
+          for (let o = 0; o < 4 * tile; o += 16) f.storeV128(to, loadV128(from, o), o);
+          f.inc(from, 4 * tile);
           f.inc(to, a.dRow);
           f.inc(k, 1);
         });
-        f.inc(col, 16);
+        f.inc(row, tile);
       });
-      f.inc(row, 16);
+      f.inc(col, tile);
     });
   },
-  1024,
+  4 * tile * tile,
 );
 
 export const panelKernels = {

@@ -156,7 +156,7 @@ function move(
     if (j >= 0) {
       const side = merged[j]!;
       const tiles = bytes === 4 && Math.min(col.n, side.n) >= 16 && (col.s % 1024 === 0 || side.d % 1024 === 0);
-      [kernel, rowAt, widest] = [tiles ? transposeTiles : panelKernels[bytes].transpose, j, 128];
+      [kernel, rowAt, widest] = [tiles ? transposeTiles : panelKernels[bytes].transpose, j, tiles ? 16 : 128];
     }
   }
   let row = merged[rowAt] ?? one;

@@ -475,6 +475,14 @@ export class V128 extends Val {
   extendHighU16() {
     return this.un(0xaa);
   }
+  /** Eight signed 16-bit lanes of this and b's 32-bit lanes, saturating. */
+  narrowI16(b: V128) {
+    return this.bin(0x85, b);
+  }
+  /** Sixteen unsigned bytes of this and b's signed 16-bit lanes, saturating. */
+  narrowU8(b: V128) {
+    return this.bin(0x66, b);
+  }
   lane(i: 0 | 1 | 2 | 3) {
     return new F32((o) => {
       this.emit(o);
