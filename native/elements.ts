@@ -4,7 +4,7 @@
  * The one idea: arithmetic is always f32. Numbers are converted on the way in and out; truth values are lane masks in
  * registers and bytes 0 or 1 in memory.
  */
-import type { DType } from '../src/core/dtype.ts';
+import { bytesOf, type DType } from '../src/core/dtype.ts';
 import type { Pack } from './math.ts';
 import {
   type Fn,
@@ -20,8 +20,14 @@ import {
   type V128,
 } from './wasm.ts';
 
-/** Loads 8 elements (a pair of vectors) or 1 (in every lane of one vector) into locals. */
-export function loadElements(f: Fn, dtype: DType, addr: Local<I32>, width: 8 | 1): Pack {
+/** log2 of an element's bytes. */
+export const byteShift = (dtype: DType): 0 | 2 => (bytesOf(dtype) === 4 ? 2 : 0);
+
+/**
+ * Loads 8 elements (a pair of vectors) or 1 (in every lane of one vector) into fresh locals. The 8 may start `ahead`
+ * elements after the address.
+ */
+export function loadElements(f: Fn, dtype: DType, addr: Local<I32>, width: 8 | 1, ahead = 0): Pack {
   if (width === 1) {
     switch (dtype) {
       case 'f32':
@@ -35,10 +41,10 @@ export function loadElements(f: Fn, dtype: DType, addr: Local<I32>, width: 8 | 1
     }
   }
   if (dtype === 'f32' || dtype === 'i32') {
-    const raw = [f.let(loadV128(addr)), f.let(loadV128(addr, 16))];
+    const raw = [f.let(loadV128(addr, 4 * ahead)), f.let(loadV128(addr, 4 * ahead + 16))];
     return dtype === 'f32' ? raw : raw.map((x) => f.let(x.toFloat()));
   }
-  const words = [loadWord(addr), loadWord(addr, 4)].map((x) => f.let(x.extendLowU8().extendLowU16()));
+  const words = [loadWord(addr, ahead), loadWord(addr, ahead + 4)].map((x) => f.let(x.extendLowU8().extendLowU16()));
   return words.map((x) => f.let(dtype === 'u8' ? x.toFloat() : x.igtS(i32x4(0))));
 }
 

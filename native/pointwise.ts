@@ -6,10 +6,10 @@
  * an argument; the code depends on the expressions, dtypes and access kinds. A few channels per row (an RGB image
  * minus its means) would leave the vectors empty: such channel operands are repeated into a long row first.
  */
-import { bytesOf, type DType } from '../src/core/dtype.ts';
+import type { DType } from '../src/core/dtype.ts';
 import { type Expr, keyOf } from '../src/expr/nodes.ts';
 import { prepareExprs } from '../src/expr/printWasm.ts';
-import { loadElements, storeElements } from './elements.ts';
+import { byteShift, loadElements, storeElements } from './elements.ts';
 import { type ArgType, defineKernel, type Kernel } from './kernel.ts';
 import type { Buffer, Emitter, Value } from './lower.ts';
 import type { Pack } from './math.ts';
@@ -82,7 +82,6 @@ interface Layout {
   readonly outer: number;
 }
 
-const shiftOf = (dtype: DType) => (bytesOf(dtype) === 4 ? 2 : 0);
 /** Longest repeated row in elements: fewer than shortRow channels, times 8. */
 const tileElements = 8 * shortRow;
 
@@ -111,7 +110,7 @@ function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
       inputs.forEach(({ dtype, access }, i) => {
         if (access !== 'tiled') return;
         const at = f.let(scratch.add(4 * tileElements * slot++));
-        repeatRow(f, at, base[i]!, arg('period').shl(shiftOf(dtype)), arg('inner').shl(shiftOf(dtype)));
+        repeatRow(f, at, base[i]!, arg('period').shl(byteShift(dtype)), arg('inner').shl(byteShift(dtype)));
         base[i] = at;
       });
       f.for(row0, end, 1, (row) => {
@@ -123,14 +122,14 @@ function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
         const offsets = outerOffsets(f, row, inputs.length, outer, arg);
         const from = inputs.map(({ dtype, access }, i) => {
           const along = access === 'same' ? offsets[i]! : offsets[i]!.add(col0);
-          return f.let(base[i]!.add(along.shl(shiftOf(dtype))));
+          return f.let(base[i]!.add(along.shl(byteShift(dtype))));
         });
-        const to = outputs.map((dtype, i) => f.let(arg(`y${i}`).add(start.shl(shiftOf(dtype)))));
+        const to = outputs.map((dtype, i) => f.let(arg(`y${i}`).add(start.shl(byteShift(dtype)))));
         const fixed = inputs.map(({ dtype, access }, i) =>
           access === 'same' ? loadElements(f, dtype, from[i]!, 1) : undefined,
         );
         const emit = (i: Local<I32>, width: 8 | 1) => {
-          const place = (p: I32, dtype: DType) => f.let(p.add(i.shl(shiftOf(dtype))));
+          const place = (p: I32, dtype: DType) => f.let(p.add(i.shl(byteShift(dtype))));
           const packs = inputs.map(({ dtype }, k): Pack => {
             const one = fixed[k]?.[0];
             if (one) return width === 8 ? [one, one] : [one];

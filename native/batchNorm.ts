@@ -1,0 +1,193 @@
+/**
+ * Batch-norm statistics: mean and biased variance of every channel of x [rows, C].
+ *
+ * The one idea: a block of rows gives (mean, M2) from one pass, shifted by the block's first row so that squares do not
+ * cancel; blocks merge in order (Chan, Golub and LeVeque 1979). Means are kept relative to the very first row, so a
+ * large common offset costs no digits. Blocks depend on the shape alone.
+ */
+import { loadElements } from './elements.ts';
+import { defineKernel } from './kernel.ts';
+import type { Lowering } from './lower.ts';
+import { type Fn, f32x4, type I32, type Local, loadSplat, type V128 } from './wasm.ts';
+
+/** Elements of a block, about. */
+const blockElements = 65536;
+/** Columns of a chunk. */
+const tileColumns = 512;
+
+const loadLanes = (f: Fn, at: Local<I32>, vectors: number): Local<V128>[] =>
+  (vectors === 1
+    ? [f.let(loadSplat(at))]
+    : Array.from({ length: vectors / 2 }, (_, t) => loadElements(f, 'f32', at, 8, 8 * t)).flat()) as Local<V128>[];
+const storeLanes = (f: Fn, at: Local<I32>, x: readonly V128[]) => {
+  if (x.length === 1) f.storeF32(at, x[0]!.lane(0));
+  else for (const [k, v] of x.entries()) f.storeV128(at, v, 16 * k);
+};
+
+/** Columns from i0 to i1 in strips: `vectors` adjacent vectors at a time, then two, then one column alone. */
+function strips(
+  f: Fn,
+  i0: Local<I32>,
+  i1: Local<I32>,
+  vectors: number,
+  emit: (i: Local<I32>, vectors: number) => void,
+) {
+  const i = f.let(i0);
+  for (const n of vectors > 2 ? [vectors, 2] : [2]) {
+    f.while(i.add(4 * n).leS(i1), () => {
+      emit(i, n);
+      f.inc(i, 4 * n);
+    });
+  }
+  f.while(i.ltS(i1), () => {
+    emit(i, 1);
+    f.inc(i, 1);
+  });
+}
+
+/** Partial results of block b: mean minus x[0] at `mean`, sum of squared deviations at `m2`, both [blocks, C]. */
+const blockKernel = defineKernel({
+  key: 'batchNormBlocks',
+  args: { x: 'i32', mean: 'i32', m2: 'i32', rows: 'i32', channels: 'i32', length: 'i32', tiles: 'i32', group: 'i32' },
+  chunk(f, { x, mean, m2, rows, channels, length, tiles, group }, chunk) {
+    const block = f.let(chunk.divU(tiles));
+    const i0 = f.let(chunk.remU(tiles).mul(tileColumns));
+    const i1 = f.let(i0.add(tileColumns));
+    f.set(i1, i1.minS(channels));
+    const r0 = f.let(block.mul(length));
+    const r1 = f.let(r0.add(length));
+    f.set(r1, r1.minS(rows));
+    const step = f.let(channels.shl(2));
+    const sums = f.let(mean.add(block.mul(step)));
+    const squares = f.let(m2.add(block.mul(step)));
+    const first = f.let(x.add(r0.mul(step)));
+    const bytes = f.let(i1.sub(i0).shl(2));
+    f.fill(sums.add(i0.shl(2)), 0, bytes);
+    f.fill(squares.add(i0.shl(2)), 0, bytes);
+    // Groups of rows that fit in the first-level cache; the sums of shifted values rest in the output meanwhile.
+    f.for(r0, r1, group, (r) => {
+      const end = f.let(r.add(group));
+      f.set(end, end.minS(r1));
+      strips(f, i0, i1, 4, (i, vectors) => {
+        const offset = f.let(i.shl(2));
+        const atSum = f.let(sums.add(offset));
+        const atSquare = f.let(squares.add(offset));
+        const s = loadLanes(f, atSum, vectors);
+        const q = loadLanes(f, atSquare, vectors);
+        const shift = loadLanes(f, f.let(first.add(offset)), vectors);
+        const from = f.let(x.add(r.mul(step)).add(offset));
+        f.for(r, end, 1, () => {
+          const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(shift[k]!)));
+          for (const [k, v] of d.entries()) f.set(s[k]!, s[k]!.add(v));
+          for (const [k, v] of d.entries()) f.set(q[k]!, f.madd(v, v, q[k]!));
+          f.inc(from, step);
+        });
+        storeLanes(f, atSum, s);
+        storeLanes(f, atSquare, q);
+      });
+    });
+    const n = f.let(r1.sub(r0).toF32().splat());
+    strips(f, i0, i1, 2, (i, vectors) => {
+      const offset = f.let(i.shl(2));
+      const atSum = f.let(sums.add(offset));
+      const atSquare = f.let(squares.add(offset));
+      const s = loadLanes(f, atSum, vectors);
+      const q = loadLanes(f, atSquare, vectors);
+      const origin = loadLanes(f, f.let(x.add(offset)), vectors);
+      const shift = loadLanes(f, f.let(first.add(offset)), vectors);
+      const m = s.map((v) => f.let(v.div(n)));
+      storeLanes(
+        f,
+        atSum,
+        m.map((v, k) => f.let(shift[k]!.sub(origin[k]!).add(v))),
+      );
+      storeLanes(
+        f,
+        atSquare,
+        m.map((v, k) => f.let(f.nmadd(v, s[k]!, q[k]!).max(f32x4(0)))),
+      );
+    });
+  },
+});
+
+const mergeColumns = 64;
+
+const mergeKernel = defineKernel({
+  key: 'batchNormMerge',
+  args: {
+    x: 'i32',
+    partMean: 'i32',
+    partM2: 'i32',
+    mean: 'i32',
+    variance: 'i32',
+    rows: 'i32',
+    channels: 'i32',
+    length: 'i32',
+    blocks: 'i32',
+  },
+  chunk(f, { x, partMean, partM2, mean, variance, rows, channels, length, blocks }, chunk) {
+    const i0 = f.let(chunk.mul(mergeColumns));
+    const i1 = f.let(i0.add(mergeColumns));
+    f.set(i1, i1.minS(channels));
+    const step = f.let(channels.shl(2));
+    strips(f, i0, i1, 2, (i, vectors) => {
+      const offset = f.let(i.shl(2));
+      const fromMean = f.let(partMean.add(offset));
+      const fromM2 = f.let(partM2.add(offset));
+      const m = loadLanes(f, fromMean, vectors);
+      const q = loadLanes(f, fromM2, vectors);
+      const seen = f.let(length.minS(rows));
+      f.for(1, blocks, 1, () => {
+        f.inc(fromMean, step);
+        f.inc(fromM2, step);
+        const left = f.let(rows.sub(seen));
+        const n = f.let(left.minS(length).toF32());
+        const before = f.let(seen.toF32());
+        const share = f.let(n.div(before.add(n)));
+        const weight = f.let(before.mul(share).splat());
+        const part = f.let(share.splat());
+        const d = loadLanes(f, fromMean, vectors).map((v, k) => f.let(v.sub(m[k]!)));
+        const add = loadLanes(f, fromM2, vectors);
+        for (const [k, v] of d.entries()) f.set(m[k]!, f.madd(v, part, m[k]!));
+        for (const [k, v] of d.entries()) f.set(q[k]!, q[k]!.add(f.madd(v.mul(v), weight, add[k]!)));
+        f.inc(seen, length);
+      });
+      const origin = loadLanes(f, f.let(x.add(offset)), vectors);
+      const all = f.let(rows.toF32().splat());
+      storeLanes(
+        f,
+        f.let(mean.add(offset)),
+        m.map((v, k) => f.let(v.add(origin[k]!))),
+      );
+      storeLanes(
+        f,
+        f.let(variance.add(offset)),
+        q.map((v) => f.let(v.div(all))),
+      );
+    });
+  },
+});
+
+/** x [..., C] of at least one row to mean [C] and biased variance [C], all f32. */
+export const momentsWasm: Lowering<unknown> = (e, [x], [mean, variance]) => {
+  const channels = x!.shape[x!.shape.length - 1]!;
+  const total = x!.shape.reduce((a, b) => a * b, 1);
+  if (total === 0) return;
+  const rows = total / channels;
+  const length = Math.max(64, Math.ceil(blockElements / channels));
+  const blocks = Math.ceil(rows / length);
+  const tiles = Math.ceil(channels / tileColumns);
+  const group = Math.max(8, Math.floor(4096 / Math.min(channels, tileColumns)));
+  const partMean = e.temp(4 * blocks * channels);
+  const partM2 = e.temp(4 * blocks * channels);
+  e.call(
+    blockKernel,
+    { x: x!.buffer, mean: partMean, m2: partM2, rows, channels, length, tiles, group },
+    blocks * tiles,
+  );
+  e.call(
+    mergeKernel,
+    { x: x!.buffer, partMean, partM2, mean: mean!.buffer, variance: variance!.buffer, rows, channels, length, blocks },
+    Math.ceil(channels / mergeColumns),
+  );
+};
