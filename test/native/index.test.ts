@@ -5,7 +5,8 @@ import { gatherAlongWasm, gatherWasm, oneHotWasm, scatterAddAlongWasm, scatterAd
 import { type Data, type DType, hostArray } from '../../src/core/dtype.ts';
 import { keyOf, threefry } from '../../src/core/random.ts';
 import { BackwardRunner } from '../helpers/backwardRunner.ts';
-import { KernelRunner, narrowRelaxed, narrowStrict, runLowering } from '../helpers/kernelRunner.ts';
+import { runGuarded } from '../helpers/guarded.ts';
+import { KernelRunner, narrowRelaxed, narrowStrict } from '../helpers/kernelRunner.ts';
 
 const runners = [new KernelRunner(narrowRelaxed, 1024), new BackwardRunner(narrowStrict, 1024)];
 const product = (shape: readonly number[]) => shape.reduce((p, n) => p * n, 1);
@@ -56,7 +57,7 @@ function checkGather({ before, size, after, count, dtype, seed }: Case): void {
         expected[(o * n + k) * inner + j] = a >= 0 && a < size ? x[(o * size + a) * inner + j]! : missing(dtype);
       }
   for (const runner of runners) {
-    const [y] = runLowering(
+    const [y] = runGuarded(
       gatherWasm,
       [
         { data: x, shape: [...before, size, ...after], dtype },
@@ -84,7 +85,7 @@ function checkScatter({ before, size, after, count, dtype, seed }: Case): void {
         expected[to] = add(dtype, expected[to]!, u[(o * n + k) * inner + j]!);
       }
   for (const runner of runners) {
-    const [y] = runLowering(
+    const [y] = runGuarded(
       scatterAddWasm,
       [
         { data: index, shape: count, dtype: 'i32' },
@@ -120,7 +121,7 @@ function checkAlong({ before, size, after, count: [n = 1], dtype, seed }: Case):
       }
   for (const runner of runners) {
     const i = { data: index, shape: small, dtype: 'i32' as const };
-    const [g] = runLowering(
+    const [g] = runGuarded(
       gatherAlongWasm,
       [{ data: x, shape: large, dtype }, i],
       [{ shape: small, dtype }],
@@ -129,7 +130,7 @@ function checkAlong({ before, size, after, count: [n = 1], dtype, seed }: Case):
     );
     same(g!, gathered);
     if (dtype !== 'f32' && dtype !== 'i32') continue;
-    const [s] = runLowering(
+    const [s] = runGuarded(
       scatterAddAlongWasm,
       [i, { data: u, shape: small, dtype }],
       [{ shape: large, dtype }],
@@ -188,7 +189,7 @@ describe('index', () => {
       });
       for (const runner of runners) {
         const input = { data: index, shape: [rows], dtype: 'i32' as const };
-        const [y] = runLowering(oneHotWasm, [input], [{ shape: [rows, depth] }], { depth }, runner);
+        const [y] = runGuarded(oneHotWasm, [input], [{ shape: [rows, depth] }], { depth }, runner);
         same(y!, expected);
       }
     }

@@ -1,7 +1,7 @@
 /** Movement kernels against index arithmetic in plain JS, to the bit. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Lowering } from '../../native/lower.ts';
+import { at, type Lowering } from '../../native/lower.ts';
 import {
   broadcastToWasm,
   castWasm,
@@ -17,7 +17,8 @@ import {
 } from '../../native/movement.ts';
 import { type Data, type DType, hostArray } from '../../src/core/dtype.ts';
 import { BackwardRunner } from '../helpers/backwardRunner.ts';
-import { KernelRunner, narrowRelaxed, narrowStrict, runLowering } from '../helpers/kernelRunner.ts';
+import { runGuarded } from '../helpers/guarded.ts';
+import { KernelRunner, narrowRelaxed, narrowStrict } from '../helpers/kernelRunner.ts';
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((p, n) => p * n, 1);
 /** Strict and last chunk first here, relaxed and first chunk first in the fuzz of strides. */
@@ -104,9 +105,9 @@ describe('strided copy', () => {
             stridedCopy(e, {
               ...attrs,
               src: { id: a!.buffer.id, offset: from.low * bytes },
-              dst: { id: b!.buffer.id, offset: to.low * bytes },
+              dst: at(b!.buffer, to.low * bytes),
             });
-          const [y] = runLowering(
+          const [y] = runGuarded(
             lower,
             [{ data: x, shape: [from.size], dtype }],
             [{ shape: [to.size], dtype }],
@@ -135,6 +136,30 @@ describe('strided copy', () => {
     ],
     [[70000], [0]],
     [
+      [16, 256],
+      [1, 0],
+    ],
+    [
+      [17, 256],
+      [1, 0],
+    ],
+    [
+      [1100, 257],
+      [1, 0],
+    ],
+    [
+      [1100, 256],
+      [1, 0],
+    ],
+    [
+      [256, 1101],
+      [1, 0],
+    ],
+    [
+      [2, 45, 512],
+      [0, 2, 1],
+    ],
+    [
       [3, 33000, 2],
       [1, 0, 2],
     ],
@@ -150,7 +175,7 @@ describe('strided copy', () => {
     for (const dtype of ['f32', 'u8'] as const) {
       const x = numbered(dtype, sizeOf(shape));
       const to = axes.map((a) => shape[a]!);
-      const [y] = runLowering(transposeWasm, [{ data: x, shape, dtype }], [{ shape: to, dtype }], { axes }, runner);
+      const [y] = runGuarded(transposeWasm, [{ data: x, shape, dtype }], [{ shape: to, dtype }], { axes }, runner);
       same(
         y!,
         build(dtype, to, (at) => {
@@ -182,7 +207,7 @@ describe('movement ops', () => {
         ({ shape, axes, dtype }) => {
           const x = numbered(dtype, sizeOf(shape));
           const to = axes.map((a) => shape[a]!);
-          const [y] = runLowering(transposeWasm, [{ data: x, shape, dtype }], [{ shape: to, dtype }], { axes }, runner);
+          const [y] = runGuarded(transposeWasm, [{ data: x, shape, dtype }], [{ shape: to, dtype }], { axes }, runner);
           same(
             y!,
             build(dtype, to, (at) => {
@@ -223,7 +248,7 @@ describe('movement ops', () => {
           const ends = cuts.map((c) => (c.step > 0 ? Math.max(c.stop, 0) : Math.min(c.stop, c.start)));
           const steps = cuts.map((c) => c.step);
           const to = starts.map((s, k) => Math.max(0, Math.ceil((ends[k]! - s) / steps[k]!)));
-          const [y] = runLowering(
+          const [y] = runGuarded(
             sliceWasm,
             [{ data: x, shape, dtype }],
             [{ shape: to, dtype }],
@@ -252,7 +277,7 @@ describe('movement ops', () => {
         ),
         ({ shape, axes, dtype }) => {
           const x = numbered(dtype, sizeOf(shape));
-          const [y] = runLowering(flipWasm, [{ data: x, shape, dtype }], [{ shape, dtype }], { axes }, runner);
+          const [y] = runGuarded(flipWasm, [{ data: x, shape, dtype }], [{ shape, dtype }], { axes }, runner);
           const pick = (at: number[]) =>
             x[
               flat(
@@ -284,7 +309,7 @@ describe('movement ops', () => {
           const of = (n: number) => shape.map((m, k) => (k === axis ? n : m));
           const inputs = parts.map((n, i) => ({ data: numbered(dtype, sizeOf(of(n)), 1000 * i), shape: of(n), dtype }));
           const to = of(parts.reduce((a, b) => a + b, 0));
-          const [y] = runLowering(concatWasm, inputs, [{ shape: to, dtype }], { axis }, runner);
+          const [y] = runGuarded(concatWasm, inputs, [{ shape: to, dtype }], { axis }, runner);
           const pick = (at: number[]) => {
             let i = at[axis]!;
             let p = 0;
@@ -323,13 +348,7 @@ describe('movement ops', () => {
         ({ shape, pads, value, dtype }) => {
           const x = numbered(dtype, sizeOf(shape));
           const to = shape.map((n, k) => n + pads[k]![0] + pads[k]![1]);
-          const [y] = runLowering(
-            padWasm,
-            [{ data: x, shape, dtype }],
-            [{ shape: to, dtype }],
-            { pads, value },
-            runner,
-          );
+          const [y] = runGuarded(padWasm, [{ data: x, shape, dtype }], [{ shape: to, dtype }], { pads, value }, runner);
           const pick = (at: number[]) => {
             const from = at.map((i, k) => i - pads[k]![0]);
             const inside = from.every((i, k) => i >= 0 && i < shape[k]!);
@@ -355,7 +374,7 @@ describe('movement ops', () => {
         ({ shape, ones, lead, dtype }) => {
           const from = shape.map((n, k) => (ones[k] ? 1 : n)).slice(lead);
           const x = numbered(dtype, sizeOf(from));
-          const [y] = runLowering(broadcastToWasm, [{ data: x, shape: from, dtype }], [{ shape, dtype }], {}, runner);
+          const [y] = runGuarded(broadcastToWasm, [{ data: x, shape: from, dtype }], [{ shape, dtype }], {}, runner);
           const pick = (at: number[]) =>
             x[
               flat(
@@ -379,10 +398,10 @@ describe('movement ops', () => {
         ['u8', 200],
         ['bool', 1],
       ] as const) {
-        const [y] = runLowering(fillWasm, [], [{ shape: [n], dtype }], { value }, runner);
+        const [y] = runGuarded(fillWasm, [], [{ shape: [n], dtype }], { value }, runner);
         same(y!, hostArray(dtype, n).fill(value));
       }
-      const [y] = runLowering(iotaWasm, [], [{ shape: [n], dtype: 'i32' }], { start: -3 }, runner);
+      const [y] = runGuarded(iotaWasm, [], [{ shape: [n], dtype: 'i32' }], { start: -3 }, runner);
       same(
         y!,
         Int32Array.from({ length: n }, (_, i) => i - 3),
@@ -413,7 +432,7 @@ describe('movement ops', () => {
         for (const to of ['f32', 'i32', 'u8', 'bool'] as const)
           for (const n of [1, 2, 15, 16, 17, 33, 100, ...(from === 'f32' ? [16384 + 17] : [])]) {
             const x = hostArray(from, n).map((_, i) => values[from][i % values[from].length]!) as Data;
-            const [y] = runLowering(
+            const [y] = runGuarded(
               castWasm,
               [{ data: x, shape: [n], dtype: from }],
               [{ shape: [n], dtype: to }],

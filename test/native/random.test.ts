@@ -4,11 +4,12 @@ import { expect, it } from 'vitest';
 import { randomBitsWasm, randomUniformWasm } from '../../native/random.ts';
 import { fold, type Key, keyOf, threefry, uniform } from '../../src/core/random.ts';
 import { BackwardRunner } from '../helpers/backwardRunner.ts';
-import { KernelRunner, narrowRelaxed, narrowStrict, runLowering } from '../helpers/kernelRunner.ts';
+import { runGuarded } from '../helpers/guarded.ts';
+import { KernelRunner, narrowRelaxed, narrowStrict } from '../helpers/kernelRunner.ts';
 
 const runners = [new KernelRunner(narrowRelaxed), new BackwardRunner(narrowStrict)];
 const draw = (lower: typeof randomBitsWasm, key: Key, n: number, dtype: 'f32' | 'i32', runner: KernelRunner) =>
-  runLowering(
+  runGuarded(
     lower,
     [{ data: Int32Array.from(key, (w) => w | 0), shape: [2], dtype: 'i32' }],
     [{ shape: [n], dtype }],

@@ -4,7 +4,8 @@ import { expect, it } from 'vitest';
 import { topKWasm } from '../../native/topK.ts';
 import { keyOf, uniform } from '../../src/core/random.ts';
 import { BackwardRunner } from '../helpers/backwardRunner.ts';
-import { KernelRunner, narrowRelaxed, narrowStrict, runLowering } from '../helpers/kernelRunner.ts';
+import { runGuarded } from '../helpers/guarded.ts';
+import { KernelRunner, narrowRelaxed, narrowStrict } from '../helpers/kernelRunner.ts';
 
 const runners = [new KernelRunner(narrowRelaxed, 512), new BackwardRunner(narrowStrict, 512)];
 
@@ -22,7 +23,7 @@ function check(x: Float32Array, rows: number, n: number, k: number): void {
   for (const runner of runners) {
     const shape = [rows, k];
     const out = [{ shape }, { shape, dtype: 'i32' as const }];
-    const [values, indices] = runLowering(topKWasm, [{ data: x, shape: [rows, n] }], out, { k }, runner);
+    const [values, indices] = runGuarded(topKWasm, [{ data: x, shape: [rows, n] }], out, { k }, runner);
     expect(Array.from(indices!)).toEqual(expected.map((p) => p.i));
     expect(Array.from(values!)).toEqual(expected.map((p) => p.v));
   }
@@ -66,6 +67,6 @@ it('rising, falling and long rows over several chunks', () => {
 
 it('leaves out what is empty', () => {
   const out = [{ shape: [0, 2] }, { shape: [0, 2], dtype: 'i32' as const }];
-  const [v] = runLowering(topKWasm, [{ data: new Float32Array(0), shape: [0, 5] }], out, { k: 2 }, runners[0]!);
+  const [v] = runGuarded(topKWasm, [{ data: new Float32Array(0), shape: [0, 5] }], out, { k: 2 }, runners[0]!);
   expect(v!.length).toBe(0);
 });
