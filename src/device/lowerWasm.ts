@@ -106,7 +106,7 @@ export function lower(fused: Fused, mode: Mode): Lowered {
     byTensor.set(root.id, id);
     return id;
   };
-  const valueOf = (t: Tensor): Value => {
+  const valueFor = (t: Tensor): Value => {
     const { root, offset } = rootOf(t);
     return { buffer: { id: idOf(root), offset }, shape: t.shape, dtype: t.dtype };
   };
@@ -136,7 +136,7 @@ export function lower(fused: Fused, mode: Mode): Lowered {
     const outs = s.outputs.map((t) => rootOf(t).root);
     const early = inputs.every(isFixed) && !outs.some((t) => inPlace.has(t.id)) && !isRandom(s);
     const into = early ? prologue : calls;
-    const reads = inputs.map((t) => valueOf(t).buffer.id);
+    const reads = inputs.map((t) => valueFor(t).buffer.id);
     const writes = outs.map(idOf);
     if (early) {
       for (const t of outs) fixed.add(t.id);
@@ -146,7 +146,7 @@ export function lower(fused: Fused, mode: Mode): Lowered {
         fixedBuffers.add(id);
       }
     }
-    for (const t of inputs) if (isFixed(t)) fixedBuffers.add(valueOf(t).buffer.id);
+    for (const t of inputs) if (isFixed(t)) fixedBuffers.add(valueFor(t).buffer.id);
     let target = into;
     const emitter: Emitter = {
       mode,
@@ -169,7 +169,7 @@ export function lower(fused: Fused, mode: Mode): Lowered {
           emit(to);
           return to;
         }
-        for (const t of inputs) if (valueOf(t).buffer.id === from.buffer.id) watch(t);
+        for (const t of inputs) if (valueFor(t).buffer.id === from.buffer.id) watch(t);
         const to: Buffer = { id: newBuffer(size, { kind: 'kept' }), offset: 0 };
         target = prologue;
         emit(to);
@@ -177,13 +177,13 @@ export function lower(fused: Fused, mode: Mode): Lowered {
         return to;
       },
     };
-    lowerStep(emitter, s, valueOf);
+    lowerStep(emitter, s, valueFor);
     touches.push(early ? { reads: [], writes: [] } : { reads, writes });
   });
   // Values that could not be computed in place.
   for (const [v, t] of copies) {
     const step = touches.length;
-    const from = valueOf(t);
+    const from = valueFor(t);
     const to = bufferOfVariable(v);
     copyInto(from, { id: to, offset: 0 }, v.bytes, mode, (kernel, args, chunks) =>
       calls.push({ kernel, args, chunks, barrier: true, step }),
@@ -191,7 +191,7 @@ export function lower(fused: Fused, mode: Mode): Lowered {
     touches.push({ reads: [from.buffer.id], writes: [to] });
   }
 
-  const outputs = new Map([...fused.outputs].map(([name, t]) => [name, { tensor: t, buffer: valueOf(t).buffer }]));
+  const outputs = new Map([...fused.outputs].map(([name, t]) => [name, { tensor: t, buffer: valueFor(t).buffer }]));
   const kept = new Set([...outputs.values()].map((o) => o.buffer.id));
 
   // Liveness of step buffers, then their places.
@@ -253,9 +253,9 @@ function placeAssigns(fused: Fused, rootOf: (t: Tensor) => { root: Tensor }) {
   return { inPlace, copies };
 }
 
-function lowerStep(e: Emitter, s: Step, valueOf: (t: Tensor) => Value): void {
-  const inputs = s.inputs.map(valueOf);
-  const outputs = s.outputs.map(valueOf);
+function lowerStep(e: Emitter, s: Step, valueFor: (t: Tensor) => Value): void {
+  const inputs = s.inputs.map(valueFor);
+  const outputs = s.outputs.map(valueFor);
   if (s.kind === 'pointwise') pointwiseWasm(e, { exprs: s.exprs, inputs, outputs });
   else if (s.kind === 'reduce')
     reduceWasm(e, {
@@ -267,15 +267,15 @@ function lowerStep(e: Emitter, s: Step, valueOf: (t: Tensor) => Value): void {
   else {
     const record = (s.node.op as Op).wasm;
     if (record.kind !== 'kernel') throw new Error(`${s.label}: not a kernel op`);
-    const epilogue = s.epilogue && epilogueOf(s.epilogue, valueOf);
+    const epilogue = s.epilogue && epilogueOf(s.epilogue, valueFor);
     record.lower(e, inputs, outputs, epilogue ? { ...(s.node.attrs as object), epilogue } : s.node.attrs);
   }
 }
 
-function epilogueOf(step: EpilogueStep, valueOf: (t: Tensor) => Value): Epilogue {
+function epilogueOf(step: EpilogueStep, valueFor: (t: Tensor) => Value): Epilogue {
   return {
     key: keyOf(step.expr),
-    operands: step.inputs.map((t, i) => ({ buffer: valueOf(t).buffer, kind: step.kinds[i]! })),
+    operands: step.inputs.map((t, i) => ({ buffer: valueFor(t).buffer, kind: step.kinds[i]! })),
     apply: (f, acc, operands) => emitExpr(f, step.expr, [acc, ...operands]),
   };
 }

@@ -63,7 +63,7 @@ export class ReferenceDevice implements Device {
           );
           if (this.round !== identity)
             for (const o of outs) for (let i = 0; i < o.length; i++) o[i] = this.round(o[i]!);
-          outs.forEach((o, i) => values.set(n.tensor(i).id, o));
+          for (const [i, o] of outs.entries()) values.set(n.tensor(i).id, o);
         }
       }
       for (const [v, t] of graph.assigns) {

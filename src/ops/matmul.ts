@@ -66,7 +66,7 @@ export const matmulOp = defineOp<MatmulAttrs>('matmul', {
   },
   backward({ inputs: [a, b], dys, attrs: { transA, transB } }) {
     const dy = dys[0]!;
-    const fit = (g: Tensor, x: Tensor) =>
+    const unbatch = (g: Tensor, x: Tensor) =>
       g.rank > x.rank
         ? sum(
             g,
@@ -75,7 +75,7 @@ export const matmulOp = defineOp<MatmulAttrs>('matmul', {
         : g;
     const da = transA ? matmul(b!, dy, { transA: transB, transB: true }) : matmul(dy, b!, { transB: !transB });
     const db = transB ? matmul(dy, a!, { transA: true, transB: transA }) : matmul(a!, dy, { transA: !transA });
-    return [fit(da, a!), fit(db, b!)];
+    return [unbatch(da, a!), unbatch(db, b!)];
   },
   wasm: { kind: 'kernel', lower: matmulWasm, epilogue: true },
   cost([a, b], [c], attrs) {

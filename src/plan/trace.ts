@@ -47,7 +47,7 @@ export const placeholder = (name: string, spec: TensorSpec): Tensor =>
   new Node(placeholderOp, [], { name }, [spec]).tensor();
 
 /** A traced function's result: one tensor, or tensors by name. */
-export type Traced = Tensor | Readonly<Record<string, Tensor>> | void;
+export type Traced = Tensor | Readonly<Record<string, Tensor>> | undefined;
 
 export function trace(
   fn: (inputs: Readonly<Record<string, Tensor>>, ctx: TraceContext) => Traced,

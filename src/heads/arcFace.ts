@@ -1,0 +1,71 @@
+/**
+ * ArcFace: Deng, Guo, Xue, Zafeiriou 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition"
+ * (arXiv 1801.07698), eq. 3. The target logit is s·cos(θ + m), the others s·cos θ.
+ *
+ * cos(θ + m) = c·cos m − sqrt(1 − c²)·sin m falls with θ only up to θ + m = π. Past it the target logit is continued
+ * by c − m·sin m ("hard", as in the authors' code), or with `easyMargin` the margin is applied only where c > 0.
+ */
+import { UsageError } from '../core/errors.ts';
+import type { Tensor } from '../core/tensor.ts';
+import type { Expr } from '../expr/nodes.ts';
+import * as E from '../expr/nodes.ts';
+import { xavierUniform } from '../nn/init.ts';
+import { Module, nameTree, Parameter } from '../nn/module.ts';
+import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
+
+export interface ArcFaceOptions {
+  readonly classes: number;
+  /** Length of the embeddings. Default 128. */
+  readonly embeddingSize?: number;
+  /** Scale of the logits. Default 64. */
+  readonly s?: number;
+  /** Margin in radians, 0 to π/2. Default 0.5. */
+  readonly m?: number;
+  readonly easyMargin?: boolean;
+}
+
+/** 1 − c² is kept above this, so that the gradient of its root stays finite at c = ±1. */
+const floor = 1e-7;
+
+/** ArcFace's target and other logits as expressions of the cosine. */
+export function arcFaceLogits({
+  s = 64,
+  m = 0.5,
+  easyMargin = false,
+}: Pick<ArcFaceOptions, 's' | 'm' | 'easyMargin'> = {}): MarginLogits {
+  const target = (c: Expr): Expr => {
+    const sine = E.sqrt(E.max(E.sub(1, E.mul(c, c)), floor));
+    const phi = E.sub(E.mul(c, Math.cos(m)), E.mul(sine, Math.sin(m)));
+    const kept = easyMargin
+      ? E.where(E.gt(c, 0), phi, c)
+      : E.where(E.gt(c, Math.cos(Math.PI - m)), phi, E.sub(c, m * Math.sin(m)));
+    return E.mul(kept, s);
+  };
+  return { target, nonTarget: (c) => E.mul(c, s) };
+}
+
+/** The ArcFace head: class centres [C, d] and the loss over them. */
+export class ArcFace extends Module {
+  readonly weight: Parameter;
+  readonly options: Required<ArcFaceOptions>;
+  constructor(options: ArcFaceOptions) {
+    super();
+    const { classes, embeddingSize = 128, s = 64, m = 0.5, easyMargin = false } = options;
+    if (!Number.isInteger(classes) || classes < 2)
+      throw new UsageError(`ArcFace: expected at least 2 classes, got ${classes}`);
+    if (!(s > 0)) throw new UsageError(`ArcFace: expected a scale s above 0, got ${s}`);
+    if (!(m >= 0 && m <= Math.PI / 2))
+      throw new UsageError(`ArcFace: expected a margin m between 0 and π/2 radians, got ${m}`);
+    this.options = { classes, embeddingSize, s, m, easyMargin };
+    this.weight = new Parameter([classes, embeddingSize], xavierUniform);
+    nameTree(this, 'arcface');
+  }
+  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
+  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options));
+  }
+  /** Cosines to all class centres are what the head computes outside of training. */
+  protected forward(): Tensor {
+    throw new UsageError('ArcFace: call loss(embeddings, labels)');
+  }
+}

@@ -1,0 +1,28 @@
+/** Initial numbers of parameters. Every rule draws from the parameter's own key. */
+import { normal, uniform } from '../core/random.ts';
+import { sizeOf } from '../core/shape.ts';
+import type { Init } from './module.ts';
+
+export const constantInit =
+  (value: number): Init =>
+  (_, shape) =>
+    new Float32Array(sizeOf(shape)).fill(value);
+
+/** N(0, std²). */
+export const normalInit =
+  (std: number): Init =>
+  (key, shape) =>
+    normal(key, sizeOf(shape)).map((x) => x * std);
+
+/** Convolution weights [kh, kw, Cin/groups, Cout]: N(0, 2 / (kh·kw·Cout)), He et al. 2015 with fan-out. */
+export const convInit: Init = (key, shape) => {
+  const [kh, kw, , out] = shape as [number, number, number, number];
+  return normalInit(Math.sqrt(2 / (kh * kw * out)))(key, shape);
+};
+
+/** Uniform in ±sqrt(6 / (rows + columns)): Glorot and Bengio 2010, eq. 16, for a matrix [rows, columns]. */
+export const xavierUniform: Init = (key, shape) => {
+  const [rows, columns] = shape as [number, number];
+  const bound = Math.sqrt(6 / (rows + columns));
+  return uniform(key, rows * columns).map((u) => (2 * u - 1) * bound);
+};

@@ -1,0 +1,93 @@
+/** Layers: the field's building blocks under PyTorch's names. Images are NHWC, weights [kh, kw, Cin/groups, Cout]. */
+import { sizeOf } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { batchNorm, normalize } from '../ops/batchNorm.ts';
+import { conv2d } from '../ops/conv2d.ts';
+import type { ConvOptions } from '../ops/convolution.ts';
+import { add, mul, prelu } from '../ops/pointwise.ts';
+import type { TraceContext } from '../plan/trace.ts';
+import { constantInit, convInit } from './init.ts';
+import { Module, Parameter, StateBuffer } from './module.ts';
+
+export interface Conv2dOptions extends ConvOptions {
+  readonly kernel: number | readonly [number, number];
+}
+
+/** 2-D convolution without bias: x [N, H, W, in] → [N, H', W', out]. Padding defaults to 0, stride to 1. */
+export class Conv2d extends Module {
+  readonly weight: Parameter;
+  private readonly options: ConvOptions;
+  constructor(inputs: number, outputs: number, { kernel, ...options }: Conv2dOptions) {
+    super();
+    const [kh, kw] = typeof kernel === 'number' ? [kernel, kernel] : kernel;
+    this.weight = new Parameter([kh, kw, inputs / (options.groups ?? 1), outputs], convInit);
+    this.options = options;
+  }
+  protected forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight.tensor, this.options);
+  }
+}
+
+/**
+ * Batch normalisation over all axes but the last (Ioffe and Szegedy 2015). Training uses the batch's moments and moves
+ * the running ones: running ← (1 − momentum)·running + momentum·batch, with the unbiased variance, as PyTorch does.
+ * Defaults: eps 1e-5, momentum 0.1.
+ */
+export class BatchNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly runningMean: StateBuffer;
+  readonly runningVar: StateBuffer;
+  readonly eps: number;
+  readonly momentum: number;
+  constructor(channels: number, { eps = 1e-5, momentum = 0.1 } = {}) {
+    super();
+    this.weight = new Parameter([channels], constantInit(1));
+    this.bias = new Parameter([channels], constantInit(0));
+    this.runningMean = new StateBuffer([channels], 0);
+    this.runningVar = new StateBuffer([channels], 1);
+    this.eps = eps;
+    this.momentum = momentum;
+  }
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    const { weight, bias, runningMean, runningVar, eps, momentum } = this;
+    if (!ctx.training) return normalize(x, runningMean.tensor, runningVar.tensor, weight.tensor, bias.tensor, eps);
+    const { y, mean, variance } = batchNorm(x, weight.tensor, bias.tensor, eps);
+    const n = sizeOf(x.shape) / x.shape[x.rank - 1]!;
+    const move = (old: Tensor, batch: Tensor, unbias: number) =>
+      add(mul(old, 1 - momentum), mul(batch, momentum * unbias));
+    ctx.assign(runningMean, move(runningMean.tensor, mean, 1));
+    ctx.assign(runningVar, move(runningVar.tensor, variance, n / Math.max(1, n - 1)));
+    return y;
+  }
+}
+
+/** y = x > 0 ? x : a·x with one learned slope per channel, 0.25 at first.  He et al. 2015, eq. 1. */
+export class PReLU extends Module {
+  readonly weight: Parameter;
+  constructor(channels: number, start = 0.25) {
+    super();
+    this.weight = new Parameter([channels], constantInit(start));
+  }
+  protected forward(x: Tensor): Tensor {
+    return prelu(x, this.weight.tensor);
+  }
+}
+
+/** Convolution, batch norm and, unless linear, PReLU: MobileFaceNet's unit. */
+export class ConvBlock extends Module {
+  readonly conv: Conv2d;
+  readonly bn: BatchNorm;
+  readonly prelu: PReLU | undefined;
+  constructor(inputs: number, outputs: number, options: Conv2dOptions & { readonly linear?: boolean }) {
+    super();
+    const { linear, ...conv } = options;
+    this.conv = new Conv2d(inputs, outputs, conv);
+    this.bn = new BatchNorm(outputs);
+    this.prelu = linear ? undefined : new PReLU(outputs);
+  }
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    const y = this.bn.call(this.conv.call(x, ctx), ctx);
+    return this.prelu ? this.prelu.call(y, ctx) : y;
+  }
+}

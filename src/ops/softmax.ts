@@ -1,0 +1,171 @@
+/**
+ * Softmax cross-entropy, and the margin softmax of face recognition over any number of classes.
+ *
+ * The one idea of the margin softmax: the loss needs, per row, only the target's cosine and a log-sum-exp over the
+ * other classes, and both come from blocks of the class matrix. No op of its own: blocks are ordinary products and
+ * reductions whose pointwise parts the plan fuses, and the gradient is derived. What a margin is, is two expressions.
+ */
+import { ShapeError } from '../core/errors.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { tensor } from '../core/tensor.ts';
+import type { Expr } from '../expr/nodes.ts';
+import * as E from '../expr/nodes.ts';
+import { shapeError } from './define.ts';
+import { matmul } from './matmul.ts';
+import { reshape, split } from './movement.ts';
+import { add, elementwise, maximum, mul, sub } from './pointwise.ts';
+import { logSumExp, max, mean, stopGradient, sum } from './reduce.ts';
+
+/** x / max(‖x‖, eps) over the last axis. At length 0 the result and its gradient are finite. Default eps 1e-12. */
+export function l2Normalize(x: Tensor, eps = 1e-12): Tensor {
+  const squares = sum(mul(x, x), -1, true);
+  const norm = elementwise('norm', E.sqrt(E.max(E.input(0), eps * eps)), [squares]);
+  return elementwise('l2Normalize', E.div(E.input(0), E.input(1)), [x, norm]);
+}
+
+/** exp(x) / Σ exp(x) over the last axis. */
+export const softmax = (x: Tensor): Tensor =>
+  elementwise('softmax', E.exp(E.sub(E.input(0), E.input(1))), [x, logSumExp(x, -1, true)]);
+export const logSoftmax = (x: Tensor): Tensor => sub(x, logSumExp(x, -1, true));
+
+const classIds = (from: number, n: number) => tensor(Float32Array.from({ length: n }, (_, i) => from + i));
+
+function checkLabels(op: string, rows: Tensor, labels: Tensor) {
+  if (labels.rank !== 1 || labels.shape[0] !== rows.shape[0] || labels.dtype !== 'i32')
+    throw shapeError(
+      op,
+      `int32 labels [${rows.shape[0]}], one per row`,
+      { rows, labels },
+      'Pass class numbers as an Int32Array.',
+    );
+}
+
+/**
+ * Mean cross-entropy of logits [B, C] with int32 labels [B]. With smoothing ε the target distribution is
+ * (1 − ε) at the label plus ε/C everywhere (Szegedy et al. 2016, section 7). Labels must lie in 0..C−1.
+ */
+export function crossEntropy(logits: Tensor, labels: Tensor, { labelSmoothing = 0 } = {}): Tensor {
+  if (logits.rank !== 2) throw shapeError('crossEntropy', 'logits [B, C]', { logits }, 'Reshape the logits.');
+  checkLabels('crossEntropy', logits, labels);
+  const [b, c] = logits.shape as [number, number];
+  const hit = E.eq(E.input(1), E.input(2));
+  const atLabel = sum(
+    elementwise('atLabel', E.where(hit, E.input(0), E.constant(0)), [logits, reshape(labels, [b, 1]), classIds(0, c)]),
+    1,
+  );
+  const lse = logSumExp(logits, 1);
+  const target =
+    labelSmoothing === 0 ? atLabel : add(mul(atLabel, 1 - labelSmoothing), mul(mean(logits, 1), labelSmoothing));
+  return mean(sub(lse, target));
+}
+
+/** The two logits of a margin softmax, as expressions of the cosine. */
+export interface MarginLogits {
+  /** Logit of the target class from its cosine and the row's own scalars. */
+  target(cos: Expr, ...rowScalars: Expr[]): Expr;
+  /** Logit of every other class from its cosine, the target's cosine and the row's own scalars. */
+  nonTarget(cos: Expr, targetCos: Expr, ...rowScalars: Expr[]): Expr;
+}
+
+export interface MarginSoftmaxResult {
+  /** Mean cross-entropy over the batch: a scalar. */
+  readonly loss: Tensor;
+  /** Cosine to the own class centre, [B]. */
+  readonly targetCos: Tensor;
+  /** 1 where the own class centre is the nearest, else 0: [B] (no margin applied). */
+  readonly hits: Tensor;
+}
+
+/**
+ * Mean cross-entropy of a margin softmax: embeddings x [B, d] and class centres w [C, d] are normalised, logits are
+ * expressions of their cosines, labels are int32 [B]. Classes are taken in blocks, so beside the B·C cosines no value of
+ * that size is stored. `rowScalars` ([B] each) are handed to the expressions.
+ */
+export function marginSoftmax(
+  x: Tensor,
+  w: Tensor,
+  labels: Tensor,
+  logits: MarginLogits,
+  { block = 2048, rowScalars = [] as readonly Tensor[] } = {},
+): MarginSoftmaxResult {
+  if (x.rank !== 2 || w.rank !== 2 || x.shape[1] !== w.shape[1])
+    throw shapeError(
+      'marginSoftmax',
+      'embeddings x [B, d] and class centres w [C, d] of one length d',
+      { x, w },
+      'Give the head the embedding size of the network.',
+    );
+  checkLabels('marginSoftmax', x, labels);
+  if (!(block >= 1)) throw new ShapeError(`marginSoftmax: expected a block of at least 1 class, got ${block}`);
+  const [b] = x.shape as [number, number];
+  const classes = w.shape[0]!;
+  const sizes = Array.from({ length: Math.ceil(classes / block) }, (_, i) => Math.min(block, classes - i * block));
+  const unit = l2Normalize(x);
+  const label = reshape(labels, [b, 1]);
+  const column = (t: Tensor) => reshape(t, [b, 1]);
+  const scalars = rowScalars.map(column);
+
+  const blocks = split(w, sizes).map((wb, i) => ({
+    cos: matmul(unit, l2Normalize(wb), { transB: true }), // [B, block]
+    ids: classIds(i * block, sizes[i]!),
+  }));
+  const isTarget = E.eq(E.input(1), E.input(2));
+  const total = (parts: readonly Tensor[], join: (p: Tensor, q: Tensor) => Tensor) => parts.reduce(join);
+  const targetCos = total(
+    blocks.map(({ cos, ids }) =>
+      sum(elementwise('targetCos', E.where(isTarget, E.input(0), E.constant(0)), [cos, label, ids]), 1),
+    ),
+    add,
+  );
+  const own = elementwise('targetLogit', logits.target(...(rowExprs(1 + rowScalars.length) as [Expr, ...Expr[]])), [
+    targetCos,
+    ...rowScalars,
+  ]);
+
+  const ct = column(targetCos);
+  const other = logits.nonTarget(E.input(0), E.input(3), ...rowScalars.map((_, i) => E.input(4 + i)));
+  const lowest = -3.4028235e38;
+  const parts = blocks.map(({ cos, ids }) => {
+    const operands = [cos, label, ids, ct, ...scalars];
+    const top = stopGradient(max(elementwise('otherLogit', E.where(isTarget, E.constant(lowest), other), operands), 1));
+    const shift = E.input(operands.length);
+    const mass = sum(
+      elementwise('otherMass', E.where(isTarget, E.constant(0), E.exp(E.sub(other, shift))), [
+        ...operands,
+        column(top),
+      ]),
+      1,
+    );
+    const nearest = max(elementwise('otherCos', E.where(isTarget, E.constant(-2), E.input(0)), [cos, label, ids]), 1);
+    return { top, mass, nearest };
+  });
+  const top = stopGradient(total([own, ...parts.map((p) => p.top)], maximum));
+  const scaled = parts.map((p) =>
+    elementwise('rescaledMass', E.mul(E.input(0), E.exp(E.sub(E.input(1), E.input(2)))), [p.mass, p.top, top]),
+  );
+  const all = total([elementwise('targetMass', E.exp(E.sub(E.input(0), E.input(1))), [own, top]), ...scaled], add);
+  const rows = elementwise('crossEntropy', E.sub(E.add(E.log(E.input(0)), E.input(1)), E.input(2)), [all, top, own]);
+  const nearest = total(
+    parts.map((p) => p.nearest),
+    maximum,
+  );
+  return {
+    loss: mean(rows),
+    targetCos,
+    hits: elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [targetCos, nearest]),
+  };
+}
+
+const rowExprs = (n: number): Expr[] => Array.from({ length: n }, (_, i) => E.input(i));
+
+/** 1 where a row's largest logit is at its label, else 0: [B]. */
+export function hits(logits: Tensor, labels: Tensor): Tensor {
+  checkLabels('hits', logits, labels);
+  const [b, c] = logits.shape as [number, number];
+  const at = elementwise('atLabel', E.where(E.eq(E.input(1), E.input(2)), E.input(0), E.constant(-3.4028235e38)), [
+    logits,
+    reshape(labels, [b, 1]),
+    classIds(0, c),
+  ]);
+  return elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [max(at, 1), max(logits, 1)]);
+}
