@@ -155,7 +155,9 @@ function move(
     const j = merged.findIndex((x) => x.s === bytes && x.n >= 4);
     if (j >= 0) {
       const side = merged[j]!;
-      const tiles = bytes === 4 && Math.min(col.n, side.n) >= 16 && (col.s % 1024 === 0 || side.d % 1024 === 0);
+      const aligned = col.s % 1024 === 0 || side.d % 1024 === 0;
+      // A smaller panel stays in the second-level cache, where strips are as fast and waste less at the edges.
+      const tiles = bytes === 4 && aligned && Math.min(col.n, side.n) >= 16 && col.n * side.n >= 1 << 18;
       [kernel, rowAt, widest] = [tiles ? transposeTiles : panelKernels[bytes].transpose, j, tiles ? 16 : 128];
     }
   }

@@ -162,8 +162,8 @@ describe('index', () => {
   it.each([
     { before: [], size: 300, after: [512], count: [64] },
     { before: [], size: 300, after: [129], count: [700] },
-    { before: [], size: 5000, after: [], count: [9000] },
-    { before: [], size: 3000, after: [3], count: [9000] },
+    { before: [], size: 5001, after: [], count: [9000] },
+    { before: [], size: 3001, after: [3], count: [9000] },
     { before: [], size: 2, after: [16], count: [20000] },
     { before: [40], size: 1000, after: [], count: [30] },
     { before: [3, 5], size: 7, after: [33, 70], count: [20] },
