@@ -29,7 +29,7 @@ export interface PlotOptions {
 }
 
 const [width, height] = [560, 320];
-const frame = { left: 58, right: 14, top: 58, bottom: 46 };
+const frame = { left: 58, right: 24, top: 58, bottom: 46 };
 const inner = { w: width - frame.left - frame.right, h: height - frame.top - frame.bottom };
 const palette = ['#2a78d6', '#eb6834', '#1baf7a', '#a855c7', '#b98a00', '#5a6472'];
 const colour = (i: number): string => `var(--s${(i % 6) + 1},${palette[i % 6]})`;
@@ -72,7 +72,12 @@ function axis(
   to: number,
   o: { log?: boolean; format?: 'number' | 'percent' | undefined },
 ): Axis {
-  const [low, high] = range;
+  let [low, high] = range;
+  if (o.log) {
+    // A logarithm has no zero: show six decades.
+    if (!(high > 0)) high = 1;
+    if (!(low > 0)) low = high * 1e-6;
+  }
   const clamp = (v: number) => Math.min(high, Math.max(low, v));
   if (o.log) {
     const [a, b] = [Math.log10(low), Math.log10(high)];
@@ -84,7 +89,7 @@ function axis(
   const values = niceTicks(low, high);
   const step = values.length > 1 ? values[1]! - values[0]! : 1;
   return {
-    at: (v) => from + ((clamp(v) - low) / (high - low)) * (to - from),
+    at: (v) => from + ((clamp(v) - low) / (high - low || 1)) * (to - from),
     ticks: values.map((v) => ({ v, text: tickText(v, step, o.format) })),
   };
 }
