@@ -30,6 +30,11 @@ export function bindLowering<Attrs>(
       runs.push(runner.bind(kernel, numbers as never, chunks));
     },
     temp: (bytes) => ({ id: runner.alloc(bytes), offset: 0 }),
+    prepared(_, bytes, emit) {
+      const to = this.temp(bytes);
+      emit(to);
+      return to;
+    },
   };
   lower(emitter, inputs.map(value), outputs.map(value), attrs);
   return () => {

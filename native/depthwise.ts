@@ -8,7 +8,7 @@
  * when the code is generated (the sub-pixel view of Shi et al., "Is the deconvolution layer the same as a
  * convolutional layer?", 2016), so no product with an inserted zero is computed.
  */
-import type { ConvAttrs } from './conv2d.ts';
+import type { ConvAttrs } from './convGeometry.ts';
 import { depthwiseGeometry } from './depthwiseGeometry.ts';
 import { globalForward, globalInputGrad, isGlobal } from './depthwiseGlobal.ts';
 import { type Epilogue, EpilogueCursor, epilogueArgs, epilogueKey, epilogueValues } from './epilogue.ts';

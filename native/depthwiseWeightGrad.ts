@@ -6,7 +6,7 @@
  * Within a row the accumulators of one kernel row stay in registers while tiles of columns go by, few enough at a time
  * that all their channels stay in L1.
  */
-import type { ConvAttrs } from './conv2d.ts';
+import type { ConvAttrs } from './convGeometry.ts';
 import { type DepthwiseGeometry, depthwiseGeometry } from './depthwiseGeometry.ts';
 import { globalWeightGrad, isGlobal } from './depthwiseGlobal.ts';
 import { defineKernel } from './kernel.ts';

@@ -40,6 +40,10 @@ export interface Axis {
 
 export const axisKey = (a: Axis) => `${a.size}>${a.outSize}k${a.kernel}s${a.stride}d${a.dilation}p${a.before}`;
 
+/** Outputs along one axis; `padding` is both sides together. */
+export const outputSize = (size: number, padding: number, kernel: number, stride: number, dilation: number) =>
+  Math.floor((size + padding - (kernel - 1) * dilation - 1) / stride) + 1;
+
 function plan(
   total: number,
   tile: number,

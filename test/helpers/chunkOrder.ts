@@ -24,6 +24,11 @@ export function runReversed<Attrs>(
   const emitter: Emitter = {
     mode: runner.mode,
     temp: (bytes) => ({ id: runner.alloc(bytes), offset: 0 }),
+    prepared(_, bytes, emit) {
+      const to = this.temp(bytes);
+      emit(to);
+      return to;
+    },
     call(kernel, args, chunks) {
       const instance = new WebAssembly.Instance(new WebAssembly.Module(kernel.encode(runner.mode)), {
         env: { memory: runner.memory },
