@@ -64,18 +64,20 @@ const blockKernel = defineKernel({
     const bytes = f.let(i1.sub(i0).shl(2));
     f.fill(sums.add(i0.shl(2)), 0, bytes);
     f.fill(squares.add(i0.shl(2)), 0, bytes);
-    // Groups of rows that fit in the first-level cache; the sums of shifted values rest in the output meanwhile.
+    // Row after row, so that memory is read in order; the sums of shifted values rest in the output meanwhile. Narrow
+    // rows go in groups, column by column.
     f.for(r0, r1, group, (r) => {
       const end = f.let(r.add(group));
       f.set(end, end.minS(r1));
-      strips(f, i0, i1, 4, (i, vectors) => {
+      const row = f.let(x.add(r.mul(step)));
+      strips(f, i0, i1, f.mode.wide ? 4 : 2, (i, vectors) => {
         const offset = f.let(i.shl(2));
         const atSum = f.let(sums.add(offset));
         const atSquare = f.let(squares.add(offset));
         const s = loadLanes(f, atSum, vectors);
         const q = loadLanes(f, atSquare, vectors);
         const shift = loadLanes(f, f.let(first.add(offset)), vectors);
-        const from = f.let(x.add(r.mul(step)).add(offset));
+        const from = f.let(row.add(offset));
         f.for(r, end, 1, () => {
           const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(shift[k]!)));
           for (const [k, v] of d.entries()) f.set(s[k]!, s[k]!.add(v));
@@ -177,7 +179,7 @@ export const momentsWasm: Lowering<unknown> = (e, [x], [mean, variance]) => {
   const length = Math.max(64, Math.ceil(blockElements / channels));
   const blocks = Math.ceil(rows / length);
   const tiles = Math.ceil(channels / tileColumns);
-  const group = Math.max(8, Math.floor(4096 / Math.min(channels, tileColumns)));
+  const group = channels <= 64 ? Math.floor(256 / channels) : 1;
   const partMean = e.temp(4 * blocks * channels);
   const partM2 = e.temp(4 * blocks * channels);
   e.call(
