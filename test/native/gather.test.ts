@@ -1,7 +1,7 @@
 /** Indexing kernels against plain loops, to the bit: scatter sums follow the order of the indices. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { gatherAlongWasm, gatherWasm, oneHotWasm, scatterAddAlongWasm, scatterAddWasm } from '../../native/index.ts';
+import { gatherAlongWasm, gatherWasm, oneHotWasm, scatterAddAlongWasm, scatterAddWasm } from '../../native/gather.ts';
 import { type Data, type DType, hostArray } from '../../src/core/dtype.ts';
 import { keyOf, threefry } from '../../src/core/random.ts';
 import { BackwardRunner } from '../helpers/backwardRunner.ts';
@@ -153,7 +153,7 @@ const cases = (dtypes: DType[], ranks: { minLength: number; maxLength: number })
 const runs = { numRuns: 200 };
 const anyRank = { minLength: 0, maxLength: 2 };
 
-describe('index', () => {
+describe('gather', () => {
   it('gather', () => fc.assert(fc.property(cases(['f32', 'i32', 'u8', 'bool'], anyRank), checkGather), runs));
   it('scatterAdd', () => fc.assert(fc.property(cases(['f32', 'i32'], anyRank), checkScatter), runs));
   it('gatherAlong and scatterAddAlong', () =>
