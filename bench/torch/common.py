@@ -40,5 +40,5 @@ def timings(work, seconds, least=3):
 def row(work, ms, threads, batch, gflop, **more):
     """One JSON row, the same fields as bench/peers prints; `gflop` per image."""
     best, median = ms[0], ms[len(ms) // 2]
-    return dict(work=work, engine="torch", threads=threads, batch=batch, bestMs=round(best, 3), medianMs=round(median, 3),
+    return dict(work=f"{work} b{batch}", engine="torch", threads=threads, bestMs=round(best, 3), medianMs=round(median, 3),
                 perSecond=round(batch / best * 1e3, 2), gflops=round(gflop * batch / best * 1e3, 2), runs=len(ms), **more)

@@ -1,6 +1,6 @@
 """Training-step speed of PyTorch: MobileFaceNet + ArcFace over 10,575 classes, forward, backward and SGD, on CPU.
 
-Prints one JSON line: { work, engine, threads, batch, bestMs, medianMs, perSecond, gflops, runs, malloc, layout }.
+Prints one JSON line: { work, engine, threads, bestMs, medianMs, perSecond, gflops, runs, malloc, layout }.
 Run: python3 bench/torch/step.py [--threads 2] [--batch 32] [--classes 10575] [--malloc default|tuned] [--layout nhwc|nchw] [--seconds 10]
 """
 

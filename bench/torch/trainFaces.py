@@ -153,7 +153,7 @@ def main():
             sgd.step()
             took, step = time.perf_counter() - start, step + 1
             training += took
-            line = dict(step=step, epoch=epoch + 1, loss=round(loss.item(), 4), lr=rate(step - 1, total),
+            line = dict(step=step, epoch=epoch + 1, loss=round(loss.item(), 4), lr=round(rate(step - 1, total), 6),
                         imagesPerSecond=round(args.batch / took, 2))
             csv.write(",".join(f"{v:g}" for v in line.values()) + "\n")
             if step % args.logEverySteps == 0 or step == args.maxSteps:
