@@ -15,6 +15,7 @@ import {
   i32,
   type Local,
   loadF32,
+  loadI32,
   loadSplat,
   loadV128,
   type Mode,
@@ -270,6 +271,24 @@ function storeEdge(f: Fn, p: GemmBlock, acc: Acc, e: Edge): void {
     });
     f.inc(from, p.tile.nr * 4);
     f.inc(to, e.cStride);
+  });
+}
+
+/**
+ * Reads one word of every line of `bytes` bytes, in order. Tiles read many short streams, which the processor's
+ * prefetcher does not follow; it does follow this one, which costs a fraction of the misses that it saves.
+ */
+export function emitTouch(f: Fn, start: I32, bytes: I32): void {
+  const place = f.let(start);
+  const end = f.let(place.add(bytes));
+  const last = f.let(end.sub(448));
+  f.while(place.ltU(last), () => {
+    for (let i = 0; i < 8; i++) f.drop(loadI32(place, 64 * i));
+    f.inc(place, 512);
+  });
+  f.while(place.ltU(end), () => {
+    f.drop(loadI32(place));
+    f.inc(place, 64);
   });
 }
 

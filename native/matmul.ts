@@ -7,7 +7,7 @@
  */
 import { ShapeError } from '../src/core/errors.ts';
 import { type Epilogue, EpilogueCursor, epilogueArgs, epilogueKey, epilogueValues } from './epilogue.ts';
-import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, packedBytes, type Tile } from './gemm.ts';
+import { edgeBytes, emitPackPanel, emitTouch, gemmBlock, gemmTile, packedBytes, type Tile } from './gemm.ts';
 import { defineKernel, type Kernel } from './kernel.ts';
 import { at, type Buffer, type Emitter, type Lowering, type Value } from './lower.ts';
 import { type Fn, type I32, i32, type Local, loadV128, type Mode, type V128 } from './wasm.ts';
@@ -26,8 +26,15 @@ const maxWholeK = 1024;
 const splitStep = 256;
 /** Bytes of A per block of rows: half of a second-level cache of 512 KiB. */
 const rowBlockBytes = 1 << 18;
+/**
+ * Bytes from which on A is taken to lie beyond the second-level cache. Its blocks are then read ahead in order, unless
+ * its rows are so short that the processor prefetches them anyway.
+ */
+const fromMemory = 1 << 22;
 /** Rows of a chunk that packs B itself, and rows of a chunk of a split. */
 const rowsOfOneChunk = 128;
+/** Bytes of a B that is packed in a call of its own even where each panel is used by one chunk only. */
+const smallB = 1 << 20;
 const rowsOfSplit = 512;
 /** Scratch of one chunk: one panel of B, and the edge of C or A. */
 const largest: Tile = { mr: 6, nr: 16 };
@@ -70,10 +77,20 @@ const packKernel = (tile: Tile, transposed: boolean) =>
 
 type BSource = 'packed' | 'n' | 't';
 
-/** Row of `gemmKernel`'s and `splitKernel`'s panel maker: packs into scratch just before the panel is used. */
-function panelMaker(f: Fn, tile: Tile, from: 'n' | 't', source: I32, stride: Local<I32>, k: Local<I32>, to: I32) {
+/** Packs a panel into scratch just before it is used. `whole`: the source's rows are k long, so reading ahead pays. */
+function panelMaker(
+  f: Fn,
+  tile: Tile,
+  from: 'n' | 't',
+  source: I32,
+  stride: Local<I32>,
+  k: Local<I32>,
+  to: I32,
+  whole: boolean,
+) {
   return (j: Local<I32>, columns: Local<I32>) => {
     const transposed = from === 't';
+    if (whole && transposed) emitTouch(f, source.add(j.mul(stride)), f.let(columns.minS(tile.nr)).mul(stride));
     emitPackPanel(f, {
       width: tile.nr,
       columns,
@@ -106,6 +123,7 @@ const gemmKernel = (tile: Tile, transA: boolean, b: BSource, ep: Epilogue | unde
         columnsPerChunk: 'i32',
         mBlocks: 'i32',
         nBlocks: 'i32',
+        touch: 'i32',
         ...epilogueArgs(ep),
       },
       scratchBytes,
@@ -127,6 +145,7 @@ const gemmKernel = (tile: Tile, transA: boolean, b: BSource, ep: Epilogue | unde
         const cursor = new EpilogueCursor(f, ep, args);
         f.for(start, end, args.rowsPerBlock, (i) => {
           const rows = f.let(f.let(end.sub(i)).minS(args.rowsPerBlock));
+          if (!transA) f.if(args.touch, () => emitTouch(f, a0.add(i.mul(aStride)), rows.mul(aStride)));
           const row = f.let(batchRow.add(i));
           gemmBlock(f, {
             tile,
@@ -139,7 +158,7 @@ const gemmKernel = (tile: Tile, transA: boolean, b: BSource, ep: Epilogue | unde
             b:
               b === 'packed'
                 ? b0.add(j0.mul(k).shl(2))
-                : panelMaker(f, tile, b, b0.add(b === 't' ? j0.mul(bStride) : j0.shl(2)), bStride, k, scratch),
+                : panelMaker(f, tile, b, b0.add(b === 't' ? j0.mul(bStride) : j0.shl(2)), bStride, k, scratch, true),
             c: args.c.add(row.mul(cStride)).add(j0.shl(2)),
             cStride,
             cursor,
@@ -173,6 +192,7 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
         columnsPerChunk: 'i32',
         mBlocks: 'i32',
         nBlocks: 'i32',
+        touch: 'i32',
         width: 'i32',
       },
       scratchBytes,
@@ -206,6 +226,10 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
         const end = f.let(f.let(start.add(args.kPerSplit)).minS(k));
         f.for(start, end, splitStep, (at) => {
           const depth = f.let(f.let(end.sub(at)).minS(splitStep));
+          f.if(args.touch, () => {
+            if (transA) emitTouch(f, args.a.add(at.mul(aStride)), depth.mul(aStride));
+            if (b === 'n') emitTouch(f, args.b.add(at.mul(bStride)), depth.mul(bStride));
+          });
           const b0 = f.let(
             args.b.add(
               b === 'packed'
@@ -223,7 +247,10 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
             a: transA
               ? { columns: args.a.add(at.mul(aStride)).add(i0.shl(2)), stride: aStride }
               : { rows: args.a.add(i0.mul(aStride)).add(at.shl(2)), stride: aStride },
-            b: b === 'packed' ? (j) => b0.add(j.mul(k).shl(2)) : panelMaker(f, tile, b, b0, bStride, depth, scratch),
+            b:
+              b === 'packed'
+                ? (j) => b0.add(j.mul(k).shl(2))
+                : panelMaker(f, tile, b, b0, bStride, depth, scratch, false),
             c,
             cStride,
             cursor: new EpilogueCursor(f, undefined, {}),
@@ -387,11 +414,10 @@ function wholeProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
   const rowsPerBlock = mBlocks === 1 ? rowsPerChunk : fitting;
   let source: BSource = attrs.packed ? 'packed' : attrs.transB ? 't' : 'n';
   let from = b.buffer;
-  if (!attrs.packed && mBlocks > 1) {
-    // More than one chunk reads a panel: pack each once.
-    const copies = d.batchedB ? d.batch : 1;
-    from = e.temp(copies * packedBytes(tile, d.k, d.n));
-    emitPackB(e, b.buffer, from, d.k, d.n, copies, attrs.transB);
+  const copies = d.batchedB ? d.batch : 1;
+  const bytes = copies * packedBytes(tile, d.k, d.n);
+  if (!attrs.packed && (mBlocks > 1 || bytes <= smallB)) {
+    from = e.prepared(b, bytes, (to) => emitPackB(e, b.buffer, to, d.k, d.n, copies, attrs.transB));
     source = 'packed';
   }
   const bBytes = source === 'packed' ? packedBytes(tile, d.k, d.n) : 4 * d.k * d.n;
@@ -411,6 +437,7 @@ function wholeProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
       columnsPerChunk,
       mBlocks,
       nBlocks,
+      touch: Number(d.k > 64 && 4 * d.m * d.k * (d.batchedA ? d.batch : 1) >= fromMemory),
       ...epilogueValues(attrs.epilogue),
     },
     mBlocks * nBlocks * d.batch,
@@ -420,7 +447,7 @@ function wholeProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
 function splitProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: MatmulAttrs): void {
   const tile = gemmTile(e.mode);
   const { mr, nr } = tile;
-  const rowsPerBlock = Math.min(ceil(d.m, mr) * mr, Math.floor(rowsOfSplit / mr) * mr);
+  const rowsPerBlock = ceil(d.m, ceil(d.m, rowsOfSplit));
   const mBlocks = ceil(d.m, rowsPerBlock);
   const panels = ceil(d.n, nr);
   const splits0 = Math.min(32, ceil(d.k, splitStep));
@@ -449,6 +476,7 @@ function splitProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
         columnsPerChunk,
         mBlocks,
         nBlocks,
+        touch: Number(mBlocks * nBlocks === 1 && 4 * (d.m + d.n) * d.k >= 2 * fromMemory),
         width,
       },
       splits * mBlocks * nBlocks,

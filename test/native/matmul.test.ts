@@ -277,7 +277,12 @@ describe('chunks of matmul', () => {
         // A counter that starts at chunk c of c + 1 runs that chunk alone.
         for (let c = chunks - 1; c >= 0; c--) runFrom(r, kernel as Kernel, values, c);
       };
-      matmulWasm({ mode: e.mode, temp: (b) => e.temp(b), call }, inputs, outputs, attrs);
+      matmulWasm(
+        { mode: e.mode, temp: (b) => e.temp(b), prepared: (...x) => e.prepared(...x), call },
+        inputs,
+        outputs,
+        attrs,
+      );
     };
     const inputs = [
       { data: data.a, shape: data.aShape },
