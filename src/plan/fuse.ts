@@ -269,7 +269,8 @@ export function fuse(graph: Graph, enabled = true): Fused {
       const made = new Map(s.inputs.map((tensor, index) => [tensor.id, { index, tensor }]));
       const expr = simplify(build(x, made, new Map()));
       const all = [...made.values()];
-      const shared = all.some((o) => o.index < s.inputs.length && o.tensor.size === x.size);
+      const read = new Set(E.inputsOf(expr));
+      const shared = all.some((o) => o.index < s.inputs.length && read.has(o.index) && o.tensor.size === x.size);
       if (!shared || all.length > maxOperands || all.some((o) => readyAt(o.tensor) >= i)) continue;
       const strides = all.map((o, k) => s.strides[k] ?? spaceStrides(o.tensor.shape, x.shape, axes));
       if (strides.some((v) => !v)) continue;
