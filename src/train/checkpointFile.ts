@@ -10,16 +10,10 @@ import { open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/pro
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { DataError, UsageError } from '../core/errors.ts';
-import { type HostTensor, readSafetensors, writeSafetensors } from '../weights/safetensors.ts';
+import { type Checkpoint, checkpointVersion, parseCheckpoint } from '../weights/checkpoint.ts';
+import { type HostTensor, writeSafetensors } from '../weights/safetensors.ts';
 
-/** The version of facegrad's checkpoints that this code writes; it reads this one and all before it. */
-export const checkpointVersion = 1;
-
-export interface Checkpoint {
-  tensors: Map<string, HostTensor>;
-  /** Strings; what has structure is JSON. Without `format` and `version`, which reading checks and writing adds. */
-  metadata: Record<string, string>;
-}
+export { type Checkpoint, checkpointVersion };
 
 const advice: Record<string, string> = {
   ENOSPC: 'Free some space on that disk or choose another folder; what was at this path before is untouched.',
@@ -146,22 +140,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const bytes = await readFile(path).catch((e) => {
     throw ioError(`reading checkpoint ${path}`, e);
   });
-  const { tensors, metadata } = readSafetensors(bytes, `checkpoint ${path}`);
-  const { format, version, ...rest } = metadata;
-  if (format !== 'facegrad') {
-    throw new DataError(
-      `checkpoint ${path}: expected format facegrad, came ${format === undefined ? 'a safetensors file without one' : format}.\n` +
-        "To use another program's weights, import them; to resume, give a file that facegrad wrote.",
-    );
-  }
-  const number = /^[1-9]\d*$/.test(version ?? '') ? Number(version) : Number.NaN;
-  if (!(number <= checkpointVersion)) {
-    throw new DataError(
-      `checkpoint ${path}: expected format version 1 to ${checkpointVersion}, came ${version ?? 'none'}.\n` +
-        (number > checkpointVersion ? 'A newer facegrad wrote it: update this one.' : 'Write the checkpoint again.'),
-    );
-  }
-  return { tensors, metadata: rest };
+  return parseCheckpoint(bytes, `checkpoint ${path}`);
 }
 
 /**

@@ -1,0 +1,201 @@
+/**
+ * A trained network as a function from face crops to embeddings.
+ *
+ * The one idea: a plan is compiled per batch size, so batches are cut into powers of two up to `maxBatch` and the last one
+ * is padded: a handful of plans serve every number of images. A face's embedding does not depend on its neighbours in the
+ * batch (batch norm uses its running statistics), so cutting and padding change nothing.
+ */
+import { type Compiled, compile } from '../compile.ts';
+import { ShapeError, UsageError } from '../core/errors.ts';
+import { type HostTensor, host } from '../core/tensor.ts';
+import type { Device } from '../device/device.ts';
+import { type DeviceName, openDevice } from '../device/open.ts';
+import { networkOf } from '../models/index.ts';
+import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
+import { loadState, variablesOf } from '../nn/module.ts';
+import { parseCheckpoint } from '../weights/checkpoint.ts';
+
+/** Pixels row by row, RGB (3 bytes) or RGBA (4 bytes, alpha unused): a canvas's ImageData fits. */
+export interface FaceImage {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array | Uint8ClampedArray;
+}
+
+export interface EmbedderOptions {
+  /** A device, or the name of one to open. Default 'auto'. */
+  readonly device?: Device | DeviceName | undefined;
+  /** Threads of the device that is opened; default: the machine's cores. */
+  readonly threads?: number | undefined;
+  /** Most images of one run of the network. Default 32. */
+  readonly maxBatch?: number;
+}
+
+export interface EmbedOptions {
+  /** Embeds the mirror images: the second half of a flip test. Default false. */
+  readonly mirrored?: boolean;
+  /** Called after every batch with the images done so far. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/** What `loadEmbedder` gives. Run `dispose` when done: it frees the device's memory and threads. */
+export interface Embedder {
+  readonly architecture: string;
+  readonly preprocessing: Preprocessing;
+  readonly embeddingSize: number;
+  /** Everything the weights file says of itself. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly device: Device;
+  /**
+   * Embeddings [n, embeddingSize], row by row, as the network gives them (not unit length). Images must have the
+   * network's input size; a plain Uint8Array holds whole RGB images back to back. Calls may overlap: they queue.
+   * @throws ShapeError for images of another size
+   */
+  embed(images: readonly FaceImage[] | Uint8Array, options?: EmbedOptions): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
+/** Copies one image into a batch at byte `at`: alpha dropped, colours in the network's order, mirrored on demand. */
+function place(out: Uint8Array, at: number, image: FaceImage, swap: boolean, mirrored: boolean): void {
+  const { width, height, data } = image;
+  const channels = data.length / (width * height);
+  if (channels === 3 && !swap && !mirrored) {
+    out.set(data, at);
+    return;
+  }
+  for (let y = 0, from = 0; y < height; y++)
+    for (let x = 0; x < width; x++, from += channels) {
+      const to = at + 3 * (y * width + (mirrored ? width - 1 - x : x));
+      out[to] = data[swap ? from + 2 : from]!;
+      out[to + 1] = data[from + 1]!;
+      out[to + 2] = data[swap ? from : from + 2]!;
+    }
+}
+
+/** Smallest power of two that holds n, up to `most`. */
+function bucket(n: number, most: number): number {
+  let size = 1;
+  while (size < n) size *= 2;
+  return Math.min(size, most);
+}
+
+/**
+ * An embedder of a network whose parameters are loaded.
+ * @param device stays the caller's: `dispose` leaves it open unless `ownsDevice`
+ */
+export function embedderOf(
+  network: FaceNetwork,
+  device: Device,
+  {
+    preprocessing = network.preprocessing,
+    metadata = {},
+    maxBatch = 32,
+    ownsDevice = false,
+  }: {
+    readonly preprocessing?: Preprocessing;
+    readonly metadata?: Readonly<Record<string, string>>;
+    readonly maxBatch?: number;
+    readonly ownsDevice?: boolean;
+  } = {},
+): Embedder {
+  if (!Number.isInteger(maxBatch) || maxBatch < 1)
+    throw new UsageError(`embedder: expected a whole maxBatch of at least 1, got ${maxBatch}`);
+  const [height, width] = preprocessing.inputSize;
+  const pixels = 3 * height * width;
+  const size = network.options.embeddingSize;
+  const swap = preprocessing.colourOrder === 'BGR';
+  const run: Compiled = compile(
+    ({ images }, ctx) => ({ embeddings: network.call(preprocess(images!, preprocessing), ctx) }),
+    { device },
+  );
+  /** The last run: one at a time, because a plan's input buffer is one. */
+  let queue: Promise<unknown> = Promise.resolve();
+
+  const asImages = (images: readonly FaceImage[] | Uint8Array): readonly FaceImage[] => {
+    if (!(images instanceof Uint8Array)) return images;
+    if (images.length % pixels)
+      throw new ShapeError(
+        `embed: expected whole RGB images of ${width}x${height} (${pixels} bytes each), got ${images.length} bytes\nPass width, height and data per image, or resize them first.`,
+      );
+    return Array.from({ length: images.length / pixels }, (_, i) => ({
+      width,
+      height,
+      data: images.subarray(i * pixels, (i + 1) * pixels),
+    }));
+  };
+
+  const embed = async (images: readonly FaceImage[], { mirrored = false, onProgress }: EmbedOptions) => {
+    const out = new Float32Array(images.length * size);
+    for (let from = 0; from < images.length; ) {
+      const n = Math.min(maxBatch, images.length - from);
+      const rows = bucket(n, maxBatch);
+      const batch = new Uint8Array(rows * pixels);
+      for (let i = 0; i < n; i++) place(batch, i * pixels, images[from + i]!, swap, mirrored);
+      const { embeddings } = await run({ images: host(batch, [rows, height, width, 3]) });
+      out.set((embeddings as HostTensor).data.subarray(0, n * size), from * size);
+      from += n;
+      onProgress?.(from);
+    }
+    return out;
+  };
+
+  return {
+    architecture: network.architecture,
+    preprocessing,
+    embeddingSize: size,
+    metadata,
+    device,
+    async embed(images, options = {}) {
+      const list = asImages(images);
+      list.forEach((image, i) => {
+        const area = image.width * image.height;
+        if (
+          image.width !== width ||
+          image.height !== height ||
+          (image.data.length !== 3 * area && image.data.length !== 4 * area)
+        )
+          throw new ShapeError(
+            `embed: expected RGB or RGBA images of ${width}x${height}, got image ${i} of ${image.width}x${image.height} with ${image.data.length} bytes\nAlign the face to the network's input size first.`,
+          );
+      });
+      const result = queue.then(() => embed(list, options));
+      queue = result.catch(() => {});
+      return result;
+    },
+    async dispose() {
+      await queue;
+      run.dispose();
+      // Disposing plans is deferred by a tick; variables go after them.
+      await Promise.resolve();
+      for (const v of variablesOf(network)) v.dispose();
+      if (ownsDevice) await device.dispose();
+    },
+  };
+}
+
+/**
+ * Loads an embedder from the bytes of a weights file that facegrad wrote. The file names its architecture and how images
+ * are prepared; heads and optimizer state in it are left alone.
+ * @param source what errors call the file
+ * @throws DataError where the file is damaged, of another format, or of an architecture unknown here; DeviceError where
+ * the device is missing
+ */
+export async function loadEmbedder(
+  bytes: Uint8Array,
+  { device = 'auto', threads, maxBatch, source = 'weights' }: EmbedderOptions & { readonly source?: string } = {},
+): Promise<Embedder> {
+  if (!(bytes instanceof Uint8Array))
+    throw new UsageError(
+      `loadEmbedder: expected the bytes of a weights file, got ${typeof bytes}\nFetch or read it first; in Node, 'facegrad' also takes a path.`,
+    );
+  const { tensors, metadata } = parseCheckpoint(bytes, source);
+  const { network, preprocessing } = networkOf(metadata, source);
+  loadState(variablesOf(network), tensors, source, { allowExtra: true });
+  const owns = typeof device === 'string';
+  return embedderOf(network, owns ? await openDevice(device, { threads }) : device, {
+    preprocessing,
+    metadata,
+    ownsDevice: owns,
+    ...(maxBatch !== undefined && { maxBatch }),
+  });
+}
