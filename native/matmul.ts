@@ -24,11 +24,13 @@ export interface MatmulAttrs {
 /** Longest k that one accumulator runs over, and the k of a block inside a split. */
 const maxWholeK = 1024;
 const splitStep = 256;
+/** Bytes of all partial sums together, about: more would cost memory and passes over it. */
+const partialBytes = 1 << 22;
 /** Bytes of A per block of rows: half of a second-level cache of 512 KiB. */
 const rowBlockBytes = 1 << 18;
 /**
- * Bytes from which on A is taken to lie beyond the second-level cache. Its blocks are then read ahead in order, unless
- * its rows are so short that the processor prefetches them anyway.
+ * Bytes from which on a matrix is taken to lie beyond the caches near the core. Its blocks are then read ahead in order,
+ * unless its rows are so short that the processor prefetches them anyway.
  */
 const fromMemory = 1 << 22;
 /** Rows of a chunk that packs B itself, and rows of a chunk of a split. */
@@ -145,8 +147,15 @@ const gemmKernel = (tile: Tile, transA: boolean, b: BSource, ep: Epilogue | unde
         const cursor = new EpilogueCursor(f, ep, args);
         f.for(start, end, args.rowsPerBlock, (i) => {
           const rows = f.let(f.let(end.sub(i)).minS(args.rowsPerBlock));
-          if (!transA) f.if(args.touch, () => emitTouch(f, a0.add(i.mul(aStride)), rows.mul(aStride)));
+          if (!transA) f.if(args.touch.and(1), () => emitTouch(f, a0.add(i.mul(aStride)), rows.mul(aStride)));
           const row = f.let(batchRow.add(i));
+          f.if(args.touch.and(2), () => {
+            const line = f.let(args.c.add(row.mul(cStride)).add(j0.shl(2)));
+            f.for(0, rows, 1, () => {
+              emitTouch(f, line, columns.shl(2));
+              f.inc(line, cStride);
+            });
+          });
           gemmBlock(f, {
             tile,
             rows,
@@ -226,10 +235,8 @@ const splitKernel = (tile: Tile, transA: boolean, b: BSource) =>
         const end = f.let(f.let(start.add(args.kPerSplit)).minS(k));
         f.for(start, end, splitStep, (at) => {
           const depth = f.let(f.let(end.sub(at)).minS(splitStep));
-          f.if(args.touch, () => {
-            if (transA) emitTouch(f, args.a.add(at.mul(aStride)), depth.mul(aStride));
-            if (b === 'n') emitTouch(f, args.b.add(at.mul(bStride)), depth.mul(bStride));
-          });
+          if (transA) f.if(args.touch.and(1), () => emitTouch(f, args.a.add(at.mul(aStride)), depth.mul(aStride)));
+          if (b === 'n') f.if(args.touch.and(2), () => emitTouch(f, args.b.add(at.mul(bStride)), depth.mul(bStride)));
           const b0 = f.let(
             args.b.add(
               b === 'packed'
@@ -412,6 +419,9 @@ function wholeProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
   const nBlocks = ceil(d.n, columnsPerChunk);
   const fitting = Math.max(mr, Math.floor(rowBlockBytes / (4 * d.k + 1) / mr) * mr);
   const rowsPerBlock = mBlocks === 1 ? rowsPerChunk : fitting;
+  // A from memory in blocks; C where its rows lie so far apart that each store would miss alone.
+  const touchA = Number(d.k > 64 && 4 * d.m * d.k * (d.batchedA ? d.batch : 1) >= fromMemory);
+  const touchC = 2 * Number(mBlocks === 1 && nBlocks > 1 && 4 * d.m * d.n * d.batch >= fromMemory);
   let source: BSource = attrs.packed ? 'packed' : attrs.transB ? 't' : 'n';
   let from = b.buffer;
   const copies = d.batchedB ? d.batch : 1;
@@ -437,7 +447,7 @@ function wholeProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
       columnsPerChunk,
       mBlocks,
       nBlocks,
-      touch: Number(d.k > 64 && 4 * d.m * d.k * (d.batchedA ? d.batch : 1) >= fromMemory),
+      touch: touchA + touchC,
       ...epilogueValues(attrs.epilogue),
     },
     mBlocks * nBlocks * d.batch,
@@ -450,7 +460,8 @@ function splitProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
   const rowsPerBlock = ceil(d.m, ceil(d.m, rowsOfSplit));
   const mBlocks = ceil(d.m, rowsPerBlock);
   const panels = ceil(d.n, nr);
-  const splits0 = Math.min(32, ceil(d.k, splitStep));
+  const mostSplits = Math.max(1, Math.floor(partialBytes / (4 * d.m * d.n)));
+  const splits0 = Math.min(32, mostSplits, ceil(d.k, splitStep));
   const kPerSplit = ceil(ceil(d.k, splits0), 8) * 8;
   const splits = ceil(d.k, kPerSplit);
   const wanted = Math.max(1, Math.min(16, chunksFor(2 * d.m * d.n * d.k)));
@@ -476,7 +487,8 @@ function splitProduct(e: Emitter, a: Value, b: Value, c: Value, d: Dims, attrs: 
         columnsPerChunk,
         mBlocks,
         nBlocks,
-        touch: Number(mBlocks * nBlocks === 1 && 4 * (d.m + d.n) * d.k >= 2 * fromMemory),
+        // Bit 0: A, bit 1: B.
+        touch: 4 * (d.m + d.n) * d.k >= 2 * fromMemory ? Number(mBlocks === 1) + 2 * Number(nBlocks === 1) : 0,
         width,
       },
       splits * mBlocks * nBlocks,
