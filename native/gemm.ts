@@ -281,8 +281,7 @@ function storeEdge(f: Fn, p: GemmBlock, acc: Acc, e: Edge): void {
 export function emitTouch(f: Fn, start: I32, bytes: I32): void {
   const place = f.let(start);
   const end = f.let(place.add(bytes));
-  const last = f.let(end.sub(448));
-  f.while(place.ltU(last), () => {
+  f.while(end.sub(place).gtS(448), () => {
     for (let i = 0; i < 8; i++) f.drop(loadI32(place, 64 * i));
     f.inc(place, 512);
   });

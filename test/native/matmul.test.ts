@@ -190,6 +190,18 @@ describe.each(transposes)('matmul transA $transA transB $transB', (t) => {
   });
 });
 
+describe('matmul of matrices beyond the caches', () => {
+  it.each([
+    { m: 16400, n: 3, k: 65 },
+    { m: 100, n: 10500, k: 3 },
+    { m: 100, n: 10501, k: 3, transB: true },
+    { m: 8, n: 9, k: 130000, transA: true },
+  ])('is right: $m x $k x $n', (p: Problem) => {
+    const data = build(p);
+    expectClose(multiply(p, data), p, data);
+  });
+});
+
 describe('epilogues of matmul', () => {
   const affine = (kinds: Buffer[]): Epilogue => ({
     key: 'test_affine',
