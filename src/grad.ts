@@ -32,9 +32,16 @@ export function ancestors(roots: readonly Tensor[]): Node[] {
 export function grad(loss: Tensor, wrt: readonly (Tensor | Variable)[]): Tensor[] {
   if (loss.size !== 1)
     throw new UsageError(`grad: expected a scalar loss, got ${loss}\nReduce it first, e.g. mean(loss).`);
+  return vjp([loss], [broadcastTo(tensor(1), loss.shape)], wrt);
+}
+
+/**
+ * Σ dy·∂y/∂x for outputs y that received dy, in the order of `wrt`: what `grad` is made of. Zeros where no y depends on x.
+ */
+export function vjp(ys: readonly Tensor[], dys: readonly Tensor[], wrt: readonly (Tensor | Variable)[]): Tensor[] {
   const targets = wrt.map((t) => (t instanceof Variable ? t.tensor : t));
   const wanted = new Set(targets.map((t) => t.id));
-  const order = ancestors([loss]);
+  const order = ancestors(ys);
   // Only nodes between the targets and the loss take part.
   const active = new Set<number>();
   for (const n of order)
@@ -46,19 +53,21 @@ export function grad(loss: Tensor, wrt: readonly (Tensor | Variable)[]): Tensor[
     const before = received.get(to.id);
     received.set(to.id, before ? add(before, dy) : dy);
   };
-  give(loss, broadcastTo(tensor(1), loss.shape));
+  ys.forEach((y, i) => {
+    give(y, dys[i]!);
+  });
   for (const node of order.reverse()) {
     if (!active.has(node.id) || node.inputs.length === 0) continue;
     const outputs = node.outputs.map((_, i) => new Tensor(node, i));
-    const dys = outputs.map((y) => received.get(y.id));
-    if (dys.every((d) => d === undefined)) continue;
+    const receivedHere = outputs.map((y) => received.get(y.id));
+    if (receivedHere.every((d) => d === undefined)) continue;
     if (!node.inputs.some((x) => active.has(x.node.id))) continue;
     const op = node.op as Op;
     if (typeof op.backward !== 'function')
       throw new UsageError(
         `grad: '${op.name}' ${showShape(outputs[0]!.shape)} has no gradient: ${op.backward.reason}\nPut stopGradient before it, or leave it out of the loss.`,
       );
-    op.backward({ inputs: node.inputs, outputs, dys, attrs: node.attrs }).forEach((dx, i) => {
+    op.backward({ inputs: node.inputs, outputs, dys: receivedHere, attrs: node.attrs }).forEach((dx, i) => {
       const x = node.inputs[i]!;
       if (dx && active.has(x.node.id)) give(x, dx);
     });
