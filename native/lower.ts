@@ -34,6 +34,11 @@ export interface Emitter {
   ): void;
   /** A buffer that is free again after the op that asked for it. Its content is undefined at first. */
   temp(bytes: number): Buffer;
+  /**
+   * A buffer computed from `from` alone by the calls in `emit`, such as packed weights. Where `from` does not change
+   * between runs, the plan keeps it and runs those calls only when it does; otherwise it is a `temp`.
+   */
+  prepared(from: Value, bytes: number, emit: (to: Buffer) => void): Buffer;
 }
 
 /** Lowers one op: reads `inputs`, writes every element of every output. */

@@ -37,13 +37,16 @@ export function convShape(op: string, x: TensorSpec, w: TensorSpec, a: ConvAttrs
   return [n, oh, ow, out];
 }
 
-/** Visits every (input, weight, output) element triple of a convolution, outputs in order, taps in order. */
+/**
+ * Visits every (input, weight, output) triple of a convolution, outputs in order, taps in order. The channels of one
+ * tap come as a run of `count`: input xi + q meets weight wi + q·step.
+ */
 export function eachTap(
   x: Shape,
   w: Shape,
   y: Shape,
   a: ConvAttrs,
-  visit: (xi: number, wi: number, yi: number) => void,
+  visit: (xi: number, wi: number, yi: number, count: number, step: number) => void,
 ): void {
   const [n, h, wd, c] = x as [number, number, number, number];
   const [kh, kw, cg, out] = w as [number, number, number, number];
@@ -63,7 +66,7 @@ export function eachTap(
               if (xx < 0 || xx >= wd) continue;
               const xi = ((b * h + yy) * wd + xx) * c + base;
               const wi = (r * kw + s) * cg * out + o;
-              for (let q = 0; q < cg; q++) visit(xi + q, wi + q * out, yi);
+              visit(xi, wi, yi, cg, out);
             }
           }
         }
@@ -79,20 +82,24 @@ type ConvReference = (
 
 export const convReference: ConvReference = ([x, w], [y], a, specs, round) => {
   y!.fill(0);
-  eachTap(specs.inputs[0]!.shape, specs.inputs[1]!.shape, specs.outputs[0]!.shape, a, (xi, wi, yi) => {
-    y![yi] = round(y![yi]! + round(x![xi]! * w![wi]!));
+  eachTap(specs.inputs[0]!.shape, specs.inputs[1]!.shape, specs.outputs[0]!.shape, a, (xi, wi, yi, count, step) => {
+    let acc = y![yi]!;
+    for (let q = 0; q < count; q++) acc = round(acc + round(x![xi + q]! * w![wi + q * step]!));
+    y![yi] = acc;
   });
 };
 export const convInputGradReference: ConvReference = ([dy, w], [dx], a, specs, round) => {
   dx!.fill(0);
-  eachTap(specs.outputs[0]!.shape, specs.inputs[1]!.shape, specs.inputs[0]!.shape, a, (xi, wi, yi) => {
-    dx![xi] = round(dx![xi]! + round(dy![yi]! * w![wi]!));
+  eachTap(specs.outputs[0]!.shape, specs.inputs[1]!.shape, specs.inputs[0]!.shape, a, (xi, wi, yi, count, step) => {
+    const d = dy![yi]!;
+    for (let q = 0; q < count; q++) dx![xi + q] = round(dx![xi + q]! + round(d * w![wi + q * step]!));
   });
 };
 export const convWeightGradReference: ConvReference = ([x, dy], [dw], a, specs, round) => {
   dw!.fill(0);
-  eachTap(specs.inputs[0]!.shape, specs.outputs[0]!.shape, specs.inputs[1]!.shape, a, (xi, wi, yi) => {
-    dw![wi] = round(dw![wi]! + round(x![xi]! * dy![yi]!));
+  eachTap(specs.inputs[0]!.shape, specs.outputs[0]!.shape, specs.inputs[1]!.shape, a, (xi, wi, yi, count, step) => {
+    const d = dy![yi]!;
+    for (let q = 0; q < count; q++) dw![wi + q * step] = round(dw![wi + q * step]! + round(x![xi + q]! * d));
   });
 };
 

@@ -118,6 +118,11 @@ export function runLowering<Attrs>(
       runner.run(kernel as Kernel, numbers, chunks);
     },
     temp: (bytes) => ({ id: runner.alloc(bytes), offset: 0 }),
+    prepared(_, bytes, emit) {
+      const to = this.temp(bytes);
+      emit(to);
+      return to;
+    },
   };
   lower(emitter, ins, outs, attrs);
   return outs.map((y) => {
