@@ -1,16 +1,16 @@
 /**
  * Batch-norm statistics: mean and biased variance of every channel of x [rows, C].
  *
- * The one idea: a block of rows gives (mean, M2) from one pass, shifted by the block's first row so that squares do not
- * cancel; blocks merge in order (Chan, Golub and LeVeque 1979). Means are kept relative to the very first row, so a
- * large common offset costs no digits. Blocks depend on the shape alone.
+ * The one idea: a block of rows gives (mean, M2) from one pass, shifted by the mean of its first rows so that squares do
+ * not cancel; blocks merge in order (Chan, Golub and LeVeque 1979). Means are kept relative to the shift of the first
+ * block, so a large common offset costs no digits. Blocks depend on the shape alone.
  */
 import { loadElements } from './elements.ts';
 import { defineKernel } from './kernel.ts';
 import type { Lowering } from './lower.ts';
 import { type Fn, f32x4, type I32, type Local, loadSplat, type V128 } from './wasm.ts';
 
-/** Elements of a block, about. */
+/** Elements of a block, about; and at most 1024 rows, so that its sums stay short. */
 const blockElements = 65536;
 /** Columns of a chunk. */
 const tileColumns = 512;
@@ -45,11 +45,24 @@ function strips(
   });
 }
 
-/** Partial results of block b: mean minus x[0] at `mean`, sum of squared deviations at `m2`, both [blocks, C]. */
+/** Rows whose mean is the block's shift. */
+const shiftRows = 16;
+
+/** Partial results of block b, each [blocks, C]: `shift`, mean less shift at `mean`, squared deviations at `m2`. */
 const blockKernel = defineKernel({
   key: 'batchNormBlocks',
-  args: { x: 'i32', mean: 'i32', m2: 'i32', rows: 'i32', channels: 'i32', length: 'i32', tiles: 'i32', group: 'i32' },
-  chunk(f, { x, mean, m2, rows, channels, length, tiles, group }, chunk) {
+  args: {
+    x: 'i32',
+    shift: 'i32',
+    mean: 'i32',
+    m2: 'i32',
+    rows: 'i32',
+    channels: 'i32',
+    length: 'i32',
+    tiles: 'i32',
+    group: 'i32',
+  },
+  chunk(f, { x, shift, mean, m2, rows, channels, length, tiles, group }, chunk) {
     const block = f.let(chunk.divU(tiles));
     const i0 = f.let(chunk.remU(tiles).mul(tileColumns));
     const i1 = f.let(i0.add(tileColumns));
@@ -61,48 +74,62 @@ const blockKernel = defineKernel({
     const sums = f.let(mean.add(block.mul(step)));
     const squares = f.let(m2.add(block.mul(step)));
     const first = f.let(x.add(r0.mul(step)));
+    const shifts = f.let(shift.add(block.mul(step)));
     const bytes = f.let(i1.sub(i0).shl(2));
+    const place = (base: I32, i: I32) => f.let(base.add(i.shl(2)));
     f.fill(sums.add(i0.shl(2)), 0, bytes);
     f.fill(squares.add(i0.shl(2)), 0, bytes);
-    // Row after row, so that memory is read in order; the sums of shifted values rest in the output meanwhile. Narrow
-    // rows go in groups, column by column.
-    f.for(r0, r1, group, (r) => {
-      const end = f.let(r.add(group));
-      f.set(end, end.minS(r1));
-      const row = f.let(x.add(r.mul(step)));
-      strips(f, i0, i1, f.mode.wide ? 4 : 2, (i, vectors) => {
-        const offset = f.let(i.shl(2));
-        const atSum = f.let(sums.add(offset));
-        const atSquare = f.let(squares.add(offset));
-        const s = loadLanes(f, atSum, vectors);
-        const q = loadLanes(f, atSquare, vectors);
-        const shift = loadLanes(f, f.let(first.add(offset)), vectors);
-        const from = f.let(row.add(offset));
-        f.for(r, end, 1, () => {
-          const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(shift[k]!)));
-          for (const [k, v] of d.entries()) f.set(s[k]!, s[k]!.add(v));
-          for (const [k, v] of d.entries()) f.set(q[k]!, f.madd(v, v, q[k]!));
-          f.inc(from, step);
+    /**
+     * Adds rows less their shift to `sums`, and their squares to `squares`. Row after row, so that memory is read in
+     * order; the sums rest in the output meanwhile. Narrow rows go in groups, column by column.
+     */
+    const pass = (last: Local<I32>, shiftAt: Local<I32>, withSquares: boolean) => {
+      f.for(r0, last, group, (r) => {
+        const end = f.let(r.add(group));
+        f.set(end, end.minS(last));
+        const row = f.let(x.add(r.mul(step)));
+        strips(f, i0, i1, f.mode.wide ? 4 : 2, (i, vectors) => {
+          const atSum = place(sums, i);
+          const atSquare = place(squares, i);
+          const s = loadLanes(f, atSum, vectors);
+          const q = withSquares ? loadLanes(f, atSquare, vectors) : [];
+          const at = loadLanes(f, place(shiftAt, i), vectors);
+          const from = place(row, i);
+          f.for(r, end, 1, () => {
+            const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(at[k]!)));
+            for (const [k, v] of d.entries()) f.set(s[k]!, s[k]!.add(v));
+            if (withSquares) for (const [k, v] of d.entries()) f.set(q[k]!, f.madd(v, v, q[k]!));
+            f.inc(from, step);
+          });
+          storeLanes(f, atSum, s);
+          if (withSquares) storeLanes(f, atSquare, q);
         });
-        storeLanes(f, atSum, s);
-        storeLanes(f, atSquare, q);
       });
-    });
-    const n = f.let(r1.sub(r0).toF32().splat());
+    };
+    const head = f.let(r0.add(shiftRows));
+    f.set(head, head.minS(r1));
+    pass(head, first, false);
+    const headRows = f.let(head.sub(r0).toF32().splat());
     strips(f, i0, i1, 2, (i, vectors) => {
-      const offset = f.let(i.shl(2));
-      const atSum = f.let(sums.add(offset));
-      const atSquare = f.let(squares.add(offset));
-      const s = loadLanes(f, atSum, vectors);
-      const q = loadLanes(f, atSquare, vectors);
-      const origin = loadLanes(f, f.let(x.add(offset)), vectors);
-      const shift = loadLanes(f, f.let(first.add(offset)), vectors);
-      const m = s.map((v) => f.let(v.div(n)));
+      const atSum = place(sums, i);
+      const base = loadLanes(f, place(first, i), vectors);
+      const s = loadLanes(f, atSum, vectors).map((v, k) => f.let(base[k]!.add(v.div(headRows))));
+      storeLanes(f, place(shifts, i), s);
       storeLanes(
         f,
         atSum,
-        m.map((v, k) => f.let(shift[k]!.sub(origin[k]!).add(v))),
+        s.map(() => f.let(f32x4(0))),
       );
+    });
+    pass(r1, shifts, true);
+    const n = f.let(r1.sub(r0).toF32().splat());
+    strips(f, i0, i1, 2, (i, vectors) => {
+      const atSum = place(sums, i);
+      const atSquare = place(squares, i);
+      const s = loadLanes(f, atSum, vectors);
+      const q = loadLanes(f, atSquare, vectors);
+      const m = s.map((v) => f.let(v.div(n)));
+      storeLanes(f, atSum, m);
       storeLanes(
         f,
         atSquare,
@@ -117,7 +144,7 @@ const mergeColumns = 64;
 const mergeKernel = defineKernel({
   key: 'batchNormMerge',
   args: {
-    x: 'i32',
+    partShift: 'i32',
     partMean: 'i32',
     partM2: 'i32',
     mean: 'i32',
@@ -127,19 +154,22 @@ const mergeKernel = defineKernel({
     length: 'i32',
     blocks: 'i32',
   },
-  chunk(f, { x, partMean, partM2, mean, variance, rows, channels, length, blocks }, chunk) {
+  chunk(f, { partShift, partMean, partM2, mean, variance, rows, channels, length, blocks }, chunk) {
     const i0 = f.let(chunk.mul(mergeColumns));
     const i1 = f.let(i0.add(mergeColumns));
     f.set(i1, i1.minS(channels));
     const step = f.let(channels.shl(2));
     strips(f, i0, i1, 2, (i, vectors) => {
       const offset = f.let(i.shl(2));
+      const fromShift = f.let(partShift.add(offset));
       const fromMean = f.let(partMean.add(offset));
       const fromM2 = f.let(partM2.add(offset));
       const m = loadLanes(f, fromMean, vectors);
       const q = loadLanes(f, fromM2, vectors);
+      const origin = loadLanes(f, fromShift, vectors);
       const seen = f.let(length.minS(rows));
       f.for(1, blocks, 1, () => {
+        f.inc(fromShift, step);
         f.inc(fromMean, step);
         f.inc(fromM2, step);
         const left = f.let(rows.sub(seen));
@@ -148,13 +178,13 @@ const mergeKernel = defineKernel({
         const share = f.let(n.div(before.add(n)));
         const weight = f.let(before.mul(share).splat());
         const part = f.let(share.splat());
-        const d = loadLanes(f, fromMean, vectors).map((v, k) => f.let(v.sub(m[k]!)));
+        const low = loadLanes(f, fromMean, vectors);
+        const d = loadLanes(f, fromShift, vectors).map((v, k) => f.let(v.sub(origin[k]!).add(low[k]!).sub(m[k]!)));
         const add = loadLanes(f, fromM2, vectors);
         for (const [k, v] of d.entries()) f.set(m[k]!, f.madd(v, part, m[k]!));
         for (const [k, v] of d.entries()) f.set(q[k]!, q[k]!.add(f.madd(v.mul(v), weight, add[k]!)));
         f.inc(seen, length);
       });
-      const origin = loadLanes(f, f.let(x.add(offset)), vectors);
       const all = f.let(rows.toF32().splat());
       storeLanes(
         f,
@@ -176,20 +206,21 @@ export const momentsWasm: Lowering<unknown> = (e, [x], [mean, variance]) => {
   const total = x!.shape.reduce((a, b) => a * b, 1);
   if (total === 0) return;
   const rows = total / channels;
-  const length = Math.max(64, Math.ceil(blockElements / channels));
+  const length = Math.min(1024, Math.max(64, Math.ceil(blockElements / channels)));
   const blocks = Math.ceil(rows / length);
   const tiles = Math.ceil(channels / tileColumns);
   const group = channels <= 64 ? Math.floor(256 / channels) : 1;
+  const partShift = e.temp(4 * blocks * channels);
   const partMean = e.temp(4 * blocks * channels);
   const partM2 = e.temp(4 * blocks * channels);
   e.call(
     blockKernel,
-    { x: x!.buffer, mean: partMean, m2: partM2, rows, channels, length, tiles, group },
+    { x: x!.buffer, shift: partShift, mean: partMean, m2: partM2, rows, channels, length, tiles, group },
     blocks * tiles,
   );
   e.call(
     mergeKernel,
-    { x: x!.buffer, partMean, partM2, mean: mean!.buffer, variance: variance!.buffer, rows, channels, length, blocks },
+    { partShift, partMean, partM2, mean: mean!.buffer, variance: variance!.buffer, rows, channels, length, blocks },
     Math.ceil(channels / mergeColumns),
   );
 };

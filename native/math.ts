@@ -5,7 +5,8 @@
  * text gives the narrow code (one vector) and the pairs that V8 fuses into 256-bit code. Argument reduction after Cody
  * and Waite 1980; the polynomials are minimax fits of our own (Lawson iteration in f64, rounded to f32); pow carries
  * log2 in two floats (Dekker 1971). Bounds in ULP, held by test/native/math.test.ts in relaxed and strict mode:
- * `ulpBounds` below. Subnormal results are rounded, not flushed.
+ * `ulpBounds` below. Subnormal results are rounded, not flushed; the sign of a zero
+ * result may be lost.
  */
 import { Fn, f32x4, i32x4, type V128 } from './wasm.ts';
 

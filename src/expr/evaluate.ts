@@ -6,7 +6,7 @@ export function roundHalfEven(x: number): number {
   const f = Math.floor(x);
   const d = x - f;
   // An infinity minus itself is NaN: it falls through both tests and is its own floor.
-  if (d > 0.5 || (d === 0.5 && f % 2 !== 0)) return f + 1;
+  if (d > 0.5 || (d === 0.5 && f % 2 !== 0)) return f === -1 ? -0 : f + 1;
   return f;
 }
 
