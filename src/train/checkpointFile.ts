@@ -28,7 +28,8 @@ const advice: Record<string, string> = {
   ERR_FS_FILE_TOO_LARGE: 'This is no checkpoint, or one larger than Node reads at once (2 GiB).',
 };
 
-function ioError(what: string, e: unknown): DataError {
+/** An error of the file system in our words. */
+export function ioError(what: string, e: unknown): DataError {
   const { code = '', message } = e as NodeJS.ErrnoException;
   return new DataError(`${what}: ${message}.\n${advice[code] ?? 'Check the disk and try again.'}`, { cause: e });
 }

@@ -1,0 +1,141 @@
+/**
+ * facegrad's public API. Browser-safe: nothing here, or reachable from here, imports a Node module; in Node the package
+ * also has node.ts. Every name is a plain function or class, so a bundler keeps only what is used.
+ *
+ *     import { ArcFace, compile, grad, host, MobileFaceNet, sgd } from 'facegrad';
+ */
+
+export {
+  type Compiled,
+  type CompileFunctionOptions,
+  compile,
+  defaultDevice,
+  type Input,
+  read,
+  setDefaultDevice,
+} from './compile.ts';
+export type { Data, DType } from './core/dtype.ts';
+export { DataError, DeviceError, NumericsError, ShapeError, UsageError } from './core/errors.ts';
+export { fold, type Key, keyOf, normal, permutation, uniform } from './core/random.ts';
+export type { Shape } from './core/shape.ts';
+export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
+export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
+export { type DeviceName, listDevices, openDevice } from './device/open.ts';
+export { ReferenceDevice } from './device/reference.ts';
+export { WasmDevice, type WasmOptions } from './device/wasm.ts';
+export {
+  type Embedder,
+  type EmbedderOptions,
+  type EmbedOptions,
+  embedderOf,
+  type FaceImage,
+  loadEmbedder,
+} from './evaluate/embedder.ts';
+export { auc, eer, type RocCurve, roc, valAtFar } from './evaluate/metrics.ts';
+export { htmlReport, type Report } from './evaluate/report.ts';
+export {
+  combineFlip,
+  type Flip,
+  type Protocol,
+  unitRows,
+  type VerificationInput,
+  type VerificationResult,
+  verify,
+} from './evaluate/verification.ts';
+/** Arithmetic per element as data: what `elementwise`, `pointwise` and margin heads are made of. */
+export * as expr from './expr/nodes.ts';
+export { grad } from './grad.ts';
+export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
+export { architectures, create, describeNetwork, networkOf } from './models/index.ts';
+export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
+export { type FaceNetwork, type Preprocessing, preprocess } from './models/network.ts';
+export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
+export { constantInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
+export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, PReLU } from './nn/layers.ts';
+export {
+  type Init,
+  initialize,
+  loadState,
+  Module,
+  modulesOf,
+  nameTree,
+  Parameter,
+  parameterCount,
+  parametersOf,
+  type State,
+  StateBuffer,
+  stateOf,
+  variablesOf,
+} from './nn/module.ts';
+export { batchNorm, moments, normalize } from './ops/batchNorm.ts';
+export { conv2d } from './ops/conv2d.ts';
+export type { ConvOptions } from './ops/convolution.ts';
+export { defineOp, nonDifferentiable, type Op, type OpRecord } from './ops/define.ts';
+export { gather, gatherAlong, oneHot, scatterAdd, scatterAddAlong } from './ops/gather.ts';
+export { matmul } from './ops/matmul.ts';
+export { concat, flip, iota, pad, reshape, slice, split, transpose, zeros } from './ops/movement.ts';
+export {
+  abs,
+  acos,
+  add,
+  broadcastTo,
+  cast,
+  ceil,
+  clamp,
+  cos,
+  div,
+  elementwise,
+  equal,
+  exp,
+  floor,
+  greater,
+  greaterEqual,
+  hardSwish,
+  leakyRelu,
+  less,
+  lessEqual,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  notEqual,
+  pointwise,
+  pow,
+  prelu,
+  relu,
+  relu6,
+  round,
+  sigmoid,
+  sign,
+  sin,
+  sqrt,
+  square,
+  sub,
+  tanh,
+  where,
+} from './ops/pointwise.ts';
+export { avgPool, globalAvgPool, maxPool, type PoolOptions } from './ops/pool.ts';
+export { dropout, randomUniform } from './ops/random.ts';
+export { argMax, argMin, logSumExp, max, mean, min, stopGradient, sum } from './ops/reduce.ts';
+export { resize } from './ops/resize.ts';
+export {
+  crossEntropy,
+  hits,
+  l2Normalize,
+  logSoftmax,
+  type MarginLogits,
+  type MarginSoftmaxResult,
+  marginSoftmax,
+  softmax,
+} from './ops/softmax.ts';
+export { topK } from './ops/topK.ts';
+export type { Optimizer } from './optim/optimizer.ts';
+export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
+export { type SgdOptions, sgd } from './optim/sgd.ts';
+export { accumulate } from './plan/accumulate.ts';
+export { checkpoint } from './plan/checkpoint.ts';
+export { keyData, type TraceContext, type Traced } from './plan/trace.ts';
+export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
+export { readNpy, writeNpy } from './weights/npy.ts';
+export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';

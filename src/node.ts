@@ -1,0 +1,25 @@
+/** facegrad in Node: everything of index.ts, and what needs a file system or the engine's switches. */
+import { readFile } from 'node:fs/promises';
+import { type Embedder, type EmbedderOptions, loadEmbedder as fromBytes } from './evaluate/embedder.ts';
+import { ioError } from './train/checkpointFile.ts';
+
+export { enableFastKernels } from './device/v8.ts';
+export * from './index.ts';
+export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';
+
+/**
+ * Loads an embedder from a weights file that facegrad wrote: a path, or the bytes of one.
+ * @param source what errors call bytes; a path names itself
+ * @throws DataError where the file is missing, damaged, of another format, or of an architecture unknown here;
+ * DeviceError where the device is missing
+ */
+export async function loadEmbedder(
+  source: string | URL | Uint8Array,
+  options: EmbedderOptions & { readonly source?: string } = {},
+): Promise<Embedder> {
+  if (source instanceof Uint8Array) return fromBytes(source, options);
+  const bytes = await readFile(source).catch((error) => {
+    throw ioError(`reading weights ${source}`, error);
+  });
+  return fromBytes(bytes, { ...options, source: `weights ${source}` });
+}
