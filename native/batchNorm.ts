@@ -11,17 +11,20 @@ import type { Lowering } from './lower.ts';
 import { type Fn, f32x4, type I32, type Local, loadSplat, type V128 } from './wasm.ts';
 
 /** Elements of a block, about; and at most 1024 rows, so that its sums stay short. */
-const blockElements = 65536;
+const blockElements = 131072;
 /** Columns of a chunk. */
 const tileColumns = 512;
 
-const loadLanes = (f: Fn, at: Local<I32>, vectors: number): Local<V128>[] =>
+/** Vectors `ahead` floats after the address; a single one holds one float in every lane. */
+const loadLanes = (f: Fn, at: Local<I32>, vectors: number, ahead = 0): Local<V128>[] =>
   (vectors === 1
-    ? [f.let(loadSplat(at))]
-    : Array.from({ length: vectors / 2 }, (_, t) => loadElements(f, 'f32', at, 8, 8 * t)).flat()) as Local<V128>[];
-const storeLanes = (f: Fn, at: Local<I32>, x: readonly V128[]) => {
-  if (x.length === 1) f.storeF32(at, x[0]!.lane(0));
-  else for (const [k, v] of x.entries()) f.storeV128(at, v, 16 * k);
+    ? [f.let(loadSplat(at, 4 * ahead))]
+    : Array.from({ length: vectors / 2 }, (_, t) =>
+        loadElements(f, 'f32', at, 8, 8 * t + ahead),
+      ).flat()) as Local<V128>[];
+const storeLanes = (f: Fn, at: Local<I32>, x: readonly V128[], ahead = 0) => {
+  if (x.length === 1) f.storeF32(at, x[0]!.lane(0), 4 * ahead);
+  else for (const [k, v] of x.entries()) f.storeV128(at, v, 16 * k + 4 * ahead);
 };
 
 /** Columns from i0 to i1 in strips: `vectors` adjacent vectors at a time, then two, then one column alone. */
@@ -46,7 +49,7 @@ function strips(
 }
 
 /** Rows whose mean is the block's shift. */
-const shiftRows = 16;
+const shiftRows = 8;
 
 /** Partial results of block b, each [blocks, C]: `shift`, mean less shift at `mean`, squared deviations at `m2`. */
 const blockKernel = defineKernel({
@@ -62,7 +65,8 @@ const blockKernel = defineKernel({
     tiles: 'i32',
     group: 'i32',
   },
-  chunk(f, { x, shift, mean, m2, rows, channels, length, tiles, group }, chunk) {
+  scratchBytes: 12 * tileColumns,
+  chunk(f, { x, shift, mean, m2, rows, channels, length, tiles, group }, chunk, scratch) {
     const block = f.let(chunk.divU(tiles));
     const i0 = f.let(chunk.remU(tiles).mul(tileColumns));
     const i1 = f.let(i0.add(tileColumns));
@@ -71,68 +75,69 @@ const blockKernel = defineKernel({
     const r1 = f.let(r0.add(length));
     f.set(r1, r1.minS(rows));
     const step = f.let(channels.shl(2));
-    const sums = f.let(mean.add(block.mul(step)));
-    const squares = f.let(m2.add(block.mul(step)));
     const first = f.let(x.add(r0.mul(step)));
-    const shifts = f.let(shift.add(block.mul(step)));
-    const bytes = f.let(i1.sub(i0).shl(2));
     const place = (base: I32, i: I32) => f.let(base.add(i.shl(2)));
-    f.fill(sums.add(i0.shl(2)), 0, bytes);
-    f.fill(squares.add(i0.shl(2)), 0, bytes);
+    const forStrips = (emit: (i: Local<I32>, vectors: number) => void) => strips(f, i0, i1, f.mode.wide ? 4 : 2, emit);
+    // A strip of L columns keeps its L sums, L sums of squares and L shifts side by side in scratch. Three arrays apart by
+    // a power of two would meet in the same cache sets, and stores to one would stall loads from the others.
+    const own = (i: Local<I32>) => f.let(scratch.add(i.sub(i0).mul(12)));
+    const lanes = (vectors: number) => (vectors === 1 ? 1 : 4 * vectors);
+    const load = (at: Local<I32>, part: number, vectors: number) => loadLanes(f, at, vectors, part * lanes(vectors));
+    const store = (at: Local<I32>, part: number, v: readonly V128[]) => storeLanes(f, at, v, part * lanes(v.length));
+    f.fill(scratch, 0, 12 * tileColumns);
     /**
-     * Adds rows less their shift to `sums`, and their squares to `squares`. Row after row, so that memory is read in
-     * order; the sums rest in the output meanwhile. Narrow rows go in groups, column by column.
+     * Adds rows less their shift to the sums, and their squares to the sums of squares. Row after row, so that memory is
+     * read in order; narrow rows go in groups, column by column.
      */
-    const pass = (last: Local<I32>, shiftAt: Local<I32>, withSquares: boolean) => {
+    const pass = (last: Local<I32>, withSquares: boolean) => {
       f.for(r0, last, group, (r) => {
         const end = f.let(r.add(group));
         f.set(end, end.minS(last));
         const row = f.let(x.add(r.mul(step)));
-        strips(f, i0, i1, f.mode.wide ? 4 : 2, (i, vectors) => {
-          const atSum = place(sums, i);
-          const atSquare = place(squares, i);
-          const s = loadLanes(f, atSum, vectors);
-          const q = withSquares ? loadLanes(f, atSquare, vectors) : [];
-          const at = loadLanes(f, place(shiftAt, i), vectors);
+        forStrips((i, vectors) => {
+          const at = own(i);
+          const s = load(at, 0, vectors);
+          const q = withSquares ? load(at, 1, vectors) : [];
+          const base = withSquares ? load(at, 2, vectors) : loadLanes(f, place(first, i), vectors);
           const from = place(row, i);
           f.for(r, end, 1, () => {
-            const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(at[k]!)));
+            const d = loadLanes(f, from, vectors).map((v, k) => f.let(v.sub(base[k]!)));
             for (const [k, v] of d.entries()) f.set(s[k]!, s[k]!.add(v));
             if (withSquares) for (const [k, v] of d.entries()) f.set(q[k]!, f.madd(v, v, q[k]!));
             f.inc(from, step);
           });
-          storeLanes(f, atSum, s);
-          if (withSquares) storeLanes(f, atSquare, q);
+          store(at, 0, s);
+          if (withSquares) store(at, 1, q);
         });
       });
     };
     const head = f.let(r0.add(shiftRows));
     f.set(head, head.minS(r1));
-    pass(head, first, false);
+    pass(head, false);
     const headRows = f.let(head.sub(r0).toF32().splat());
-    strips(f, i0, i1, 2, (i, vectors) => {
-      const atSum = place(sums, i);
+    forStrips((i, vectors) => {
+      const at = own(i);
       const base = loadLanes(f, place(first, i), vectors);
-      const s = loadLanes(f, atSum, vectors).map((v, k) => f.let(base[k]!.add(v.div(headRows))));
-      storeLanes(f, place(shifts, i), s);
-      storeLanes(
-        f,
-        atSum,
+      const s = load(at, 0, vectors).map((v, k) => f.let(base[k]!.add(v.div(headRows))));
+      store(at, 2, s);
+      storeLanes(f, place(f.let(shift.add(block.mul(step))), i), s);
+      store(
+        at,
+        0,
         s.map(() => f.let(f32x4(0))),
       );
     });
-    pass(r1, shifts, true);
+    pass(r1, true);
     const n = f.let(r1.sub(r0).toF32().splat());
-    strips(f, i0, i1, 2, (i, vectors) => {
-      const atSum = place(sums, i);
-      const atSquare = place(squares, i);
-      const s = loadLanes(f, atSum, vectors);
-      const q = loadLanes(f, atSquare, vectors);
+    forStrips((i, vectors) => {
+      const at = own(i);
+      const s = load(at, 0, vectors);
+      const q = load(at, 1, vectors);
       const m = s.map((v) => f.let(v.div(n)));
-      storeLanes(f, atSum, m);
+      storeLanes(f, place(f.let(mean.add(block.mul(step))), i), m);
       storeLanes(
         f,
-        atSquare,
+        place(f.let(m2.add(block.mul(step))), i),
         m.map((v, k) => f.let(f.nmadd(v, s[k]!, q[k]!).max(f32x4(0)))),
       );
     });
