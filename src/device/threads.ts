@@ -73,9 +73,10 @@ const word = {
   generation: 5,
   failed: 6,
   times: 7,
+  /** Sequence number of the newest request to read messages. */
+  yieldAt: 8,
   scratch: 16,
 } as const;
-const yieldCommand = -1;
 export const maxThreads = 128;
 
 const workerSource = `'use strict';
@@ -116,9 +117,11 @@ function loop() {
     Atomics.wait(control, W.sequence, seen);
     const now = Atomics.load(control, W.sequence);
     if (now === seen) continue;
+    // A run may already be commanded behind the request: messages come first, the run is seen on the next entry.
+    const yieldAt = Atomics.load(control, W.yieldAt);
+    if ((yieldAt - seen | 0) > 0) { seen = yieldAt; return; }
     seen = now;
     const command = Atomics.load(control, W.command);
-    if (command === ${yieldCommand}) return;
     try { run(schedules.get(command)); } catch (error) {
       Atomics.store(control, W.failed, 1);
       port.postMessage({ type: 'error', message: String(error && error.stack || error) });
@@ -237,7 +240,7 @@ export class ThreadPool implements Runner {
   private interrupt() {
     if (!this.listening) return;
     this.listening = false;
-    Atomics.store(this.control, word.command, yieldCommand);
+    Atomics.store(this.control, word.yieldAt, Atomics.load(this.control, word.sequence) + 1);
     Atomics.add(this.control, word.sequence, 1);
     Atomics.notify(this.control, word.sequence);
   }
