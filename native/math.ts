@@ -18,7 +18,7 @@ export type Pack = readonly V128[];
  * |x| ≤ 8192 where the result is at least 2^-10 (nearer to a root the error is at most 2^-33 absolute plus the ULPs);
  * beyond, the error grows with |x|. `pow` holds for every finite result.
  */
-export const ulpBounds = { exp: 2, log: 2, tanh: 3, sigmoid: 3, sin: 2, cos: 2, acos: 3, pow: 8 } as const;
+export const ulpBounds = { exp: 2, log: 2, tanh: 2, sigmoid: 3, sin: 2, cos: 2, acos: 2, pow: 4 } as const;
 
 /**
  * Where vector code goes, and how it gets its constants. A constant that is written inside a loop costs four
