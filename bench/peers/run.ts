@@ -11,6 +11,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
 import { createInterface } from 'node:readline';
 import { createInterface as createPrompt } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
@@ -290,6 +291,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const works = list(given.works);
   const peers = list(given.peers);
   const nodeFlags = list(given.flags);
+  const load = [loadavg()[0]!];
   const rows = await runPeers({
     ...(given.rounds ? { rounds: Number(given.rounds) } : {}),
     ...(given.seconds ? { seconds: Number(given.seconds) } : {}),
@@ -299,5 +301,18 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     install: 'install' in given,
   });
   for (const row of rows) console.log(JSON.stringify(row));
-  if (given.out) writeFileSync(given.out, `[\n${rows.map((r) => `  ${JSON.stringify(r)}`).join(',\n')}\n]\n`);
+  load.push(loadavg()[0]!);
+  // A one-minute load well above the two-thread rows' own says that the machine was shared and they are not to be trusted.
+  const machine = {
+    cpu: cpus()[0]?.model.trim(),
+    cores: cpus().length,
+    node: process.version,
+    flags: nodeFlags ?? [],
+    load,
+  };
+  if (given.out)
+    writeFileSync(
+      given.out,
+      `{\n  "machine": ${JSON.stringify(machine)},\n  "rows": [\n${rows.map((r) => `    ${JSON.stringify(r)}`).join(',\n')}\n  ]\n}\n`,
+    );
 }
