@@ -1,6 +1,6 @@
 /**
  * Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon et al. 2011), eight counters to a turn.
- * Element i is word 0 of counter (i, 0), equal to the bit to `threefry` of src/core/random.ts. Shifts and not byte
+ * Element i is word 0 of counter (i, stream), equal to the bit to `threefry` of src/core/random.ts. Shifts and not byte
  * shuffles for the rotations, because shifts of adjacent vectors fuse in wide mode.
  */
 import { defineKernel } from './kernel.ts';
@@ -14,7 +14,7 @@ const chunkElements = 1 << 13;
 const threefryKernel = (key: string, finish: (bits: V128) => V128) =>
   defineKernel({
     key,
-    args: { dst: 'i32', key: 'i32', n: 'i32' },
+    args: { dst: 'i32', key: 'i32', n: 'i32', stream: 'i32' },
     scratchBytes: 32,
     chunk(f, a, chunk, scratch) {
       const i = f.let(chunk.mul(chunkElements));
@@ -24,9 +24,10 @@ const threefryKernel = (key: string, finish: (bits: V128) => V128) =>
       const [k0, k1] = [f.let(loadI32(a.key)), f.let(loadI32(a.key, 4))];
       const k2 = i32(0x1bd11bda).xor(k0).xor(k1);
       const ks = [f.let(k0.splat()), f.let(k1.splat()), f.let(k2.splat())] as const;
+      const start1 = f.let(k1.add(a.stream).splat());
       const counters = [f.let(i.splat().iadd(i32x4(0, 1, 2, 3))), f.let(i.splat().iadd(i32x4(4, 5, 6, 7)))];
       f.while(i.ltS(end), () => {
-        const x = counters.map((c) => ({ 0: f.let(c.iadd(ks[0])), 1: f.let<V128>(ks[1]) }));
+        const x = counters.map((c) => ({ 0: f.let(c.iadd(ks[0])), 1: f.let<V128>(start1) }));
         for (let round = 0; round < 20; round++) {
           const r = rotations[round % 8]!;
           for (const v of x) f.set(v[0], v[0].iadd(v[1]));
@@ -68,14 +69,19 @@ const uniform = threefryKernel('threefryUniform', (bits) =>
 );
 const bits = threefryKernel('threefryBits', (b) => b);
 
+export interface RandomAttrs {
+  /** Second word of every counter: draws of different streams under one key are independent. Default 0. */
+  readonly stream?: number;
+}
 const lower =
-  (kernel: typeof bits): Lowering<unknown> =>
-  (e, [key], [y]) => {
+  (kernel: typeof bits): Lowering<RandomAttrs> =>
+  (e, [key], [y], { stream = 0 }) => {
     const n = y!.shape.reduce((p, m) => p * m, 1);
-    if (n > 0) e.call(kernel, { dst: y!.buffer, key: key!.buffer, n }, Math.ceil(n / chunkElements));
+    const args = { dst: y!.buffer, key: key!.buffer, n, stream: stream | 0 };
+    if (n > 0) e.call(kernel, args, Math.ceil(n / chunkElements));
   };
 
-/** key i32 [2] (the words of a `Key`) → f32 in [0, 1): element i is `uniformAt(key, i)`. */
+/** key i32 [2] (the words of a `Key`) → f32 in [0, 1): element i is the top 24 bits of word 0 of counter (i, stream). */
 export const randomUniformWasm = lower(uniform);
-/** key i32 [2] → i32: element i is word 0 of counter (i, 0), as a signed number. */
+/** key i32 [2] → i32: element i is word 0 of counter (i, stream), as a signed number. */
 export const randomBitsWasm = lower(bits);

@@ -6,6 +6,8 @@ import { matmulWasm } from '../../native/matmul.ts';
 import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { defineOp, shapeError } from './define.ts';
+import { reshape } from './movement.ts';
+import { add } from './pointwise.ts';
 import { sum } from './reduce.ts';
 
 export interface MatmulAttrs {
@@ -102,3 +104,17 @@ export const matmulOp = defineOp<MatmulAttrs>('matmul', {
 /** C = op(A)·op(B): [.., M, K] × [.., K, N] → [.., M, N]; `transA`/`transB` read an operand transposed (default false). */
 export const matmul = (a: Tensor, b: Tensor, { transA = false, transB = false }: Partial<MatmulAttrs> = {}): Tensor =>
   matmulOp.apply([a, b], { transA, transB })[0]!;
+
+/** y = x·w + bias over the last axis: x [.., in], w [in, out], bias [out] → [.., out]. */
+export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+  const [inputs, outputs] = w.shape as [number, number];
+  if (w.rank !== 2 || x.rank < 1 || x.shape[x.rank - 1] !== inputs || (bias && !sameShape(bias.shape, [outputs])))
+    throw shapeError(
+      'linear',
+      'x [.., in], w [in, out] and bias [out]',
+      { x, w, ...(bias ? { bias } : {}) },
+      'Weights have the inputs on their first axis: transpose imported [out, in] matrices.',
+    );
+  const y = matmul(reshape(x, [x.size / inputs, inputs]), w);
+  return reshape(bias ? add(y, bias) : y, [...x.shape.slice(0, -1), outputs]);
+}

@@ -4,9 +4,9 @@
  * The one idea: tensors are contiguous, so `reshape` and leading-axis slices are views of the same memory; everything
  * else is one strided copy (native/movement.ts).
  */
-import { concatWasm, fillWasm, flipWasm, padWasm, sliceWasm, transposeWasm } from '../../native/movement.ts';
+import { concatWasm, fillWasm, flipWasm, iotaWasm, padWasm, sliceWasm, transposeWasm } from '../../native/movement.ts';
 import { ShapeError } from '../core/errors.ts';
-import { type Shape, sameShape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
+import { normalizeAxes, type Shape, sameShape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
 import type { Tensor, TensorSpec } from '../core/tensor.ts';
 import { defineOp, shapeError } from './define.ts';
 
@@ -95,10 +95,12 @@ export const transpose = (x: Tensor, axes: readonly number[] = x.shape.map((_, i
 interface SliceAttrs {
   readonly starts: readonly number[];
   readonly ends: readonly number[];
+  /** Every how many-th element, per axis. Default 1. */
+  readonly steps?: readonly number[];
 }
 export const sliceOp = defineOp<SliceAttrs>('slice', {
   roles: ['x'],
-  infer([x], { starts, ends }) {
+  infer([x], { starts, ends, steps }) {
     if (starts.length !== x!.shape.length || starts.some((s, i) => s < 0 || ends[i]! > x!.shape[i]! || ends[i]! < s))
       throw shapeError(
         'slice',
@@ -106,38 +108,71 @@ export const sliceOp = defineOp<SliceAttrs>('slice', {
         { x: x! },
         'Choose a range inside the tensor.',
       );
-    return [{ shape: starts.map((s, i) => ends[i]! - s), dtype: x!.dtype }];
+    if (steps?.some((s) => !Number.isInteger(s) || s < 1))
+      throw shapeError(
+        'slice',
+        `steps of at least 1, got [${steps.join(', ')}]`,
+        { x: x! },
+        'Use flip to walk backward.',
+      );
+    return [{ shape: starts.map((s, i) => Math.ceil((ends[i]! - s) / (steps?.[i] ?? 1))), dtype: x!.dtype }];
   },
-  reference([x], [y], { starts }, specs) {
+  reference([x], [y], { starts, steps }, specs) {
     const strides = stridesOf(specs.inputs[0]!.shape);
     eachIndex(specs.outputs[0]!.shape, (index, flat) => {
-      y![flat] = x![index.reduce((n, d, i) => n + (d + starts[i]!) * strides[i]!, 0)]!;
+      y![flat] = x![index.reduce((n, d, i) => n + (d * (steps?.[i] ?? 1) + starts[i]!) * strides[i]!, 0)]!;
     });
   },
-  backward: ({ inputs, dys, attrs }) => [
-    pad(
-      dys[0]!,
-      attrs.starts.map((s, i) => [s, inputs[0]!.shape[i]! - attrs.ends[i]!] as const),
-    ),
-  ],
+  backward: ({ inputs, dys, attrs: { starts, steps } }) => {
+    const spaced = steps ? spread(dys[0]!, steps) : dys[0]!;
+    const after = inputs[0]!.shape.map((n, i) => n - starts[i]! - spaced.shape[i]!);
+    return [
+      pad(
+        spaced,
+        starts.map((s, i) => [s, after[i]!] as const),
+      ),
+    ];
+  },
   wasm: { kind: 'kernel', lower: sliceWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [4, 9] } },
     { inputs: [{ shape: [4, 3, 8] }], attrs: { starts: [0, 1, 0], ends: [4, 2, 8] } },
+    { inputs: [{ shape: [7, 9] }], attrs: { starts: [1, 0], ends: [7, 9], steps: [3, 2] } },
+    { inputs: [{ shape: [6, 5] }], attrs: { starts: [0, 1], ends: [6, 5], steps: [2, 1] } },
+    { inputs: [{ shape: [5, 9], dtype: 'u8', range: [0, 256] }], attrs: { starts: [2, 4], ends: [3, 9] } },
   ],
-  errorSamples: [{ inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [6, 9] } }],
+  errorSamples: [
+    { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [6, 9] } },
+    { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [5, 9], steps: [1, 0] } },
+  ],
 });
-/** x[start:end] along one axis; negative positions count from the end. */
-export function slice(x: Tensor, axis: number, start: number, end: number = x.shape[axis]!): Tensor {
-  const a = axis < 0 ? axis + x.rank : axis;
+/** x[start:end:step] along one axis; negative positions count from the end. Default step 1. */
+export function slice(x: Tensor, axis: number, start: number, end?: number, step = 1): Tensor {
+  const a = normalizeAxes('slice', axis, x.rank)[0]!;
   const n = x.shape[a]!;
   const s = start < 0 ? start + n : start;
-  const e = end < 0 ? end + n : end;
+  const e = end === undefined ? n : end < 0 ? end + n : end;
   return sliceOp.apply([x], {
     starts: x.shape.map((_, i) => (i === a ? s : 0)),
     ends: x.shape.map((d, i) => (i === a ? e : d)),
+    ...(step === 1 ? {} : { steps: x.shape.map((_, i) => (i === a ? step : 1)) }),
   })[0]!;
+}
+
+/** The elements `steps` apart, zeros between them: the transpose of taking every `steps`-th. */
+function spread(x: Tensor, steps: readonly number[]): Tensor {
+  return steps.reduce((y, step, axis) => {
+    const n = y.shape[axis]!;
+    if (step === 1 || n < 2) return y;
+    const [before, after] = [y.shape.slice(0, axis), y.shape.slice(axis + 1)];
+    const split = reshape(y, [...before, n, 1, ...after]);
+    const padded = pad(
+      split,
+      split.shape.map((_, i) => [0, i === axis + 1 ? step - 1 : 0] as const),
+    );
+    return slice(reshape(padded, [...before, n * step, ...after]), axis, 0, (n - 1) * step + 1);
+  }, x);
 }
 
 /** Consecutive row blocks of a tensor, as views; the gradient is one concatenation. */
@@ -327,3 +362,22 @@ export const zeroOp = defineOp<{ shape: Shape }>('zeros', {
 });
 /** A tensor of zeros. */
 export const zeros = (shape: Shape): Tensor => zeroOp.apply([], { shape })[0]!;
+
+export const iotaOp = defineOp<{ shape: Shape; start?: number }>('iota', {
+  roles: [],
+  infer: (_, { shape }) => [{ shape, dtype: 'i32' }],
+  reference: (_, [y], { start = 0 }) => {
+    for (let i = 0; i < y!.length; i++) y![i] = start + i;
+  },
+  backward: () => [],
+  wasm: { kind: 'kernel', lower: iotaWasm },
+  cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
+  samples: [
+    { inputs: [], attrs: { shape: [1] }, noGradient: 'no operand' },
+    { inputs: [], attrs: { shape: [3, 7], start: -4 }, noGradient: 'no operand' },
+  ],
+  errorSamples: [],
+});
+/** int32 start, start + 1, … in row-major order. Default start 0. */
+export const iota = (shape: Shape, start = 0): Tensor =>
+  iotaOp.apply([], start === 0 ? { shape } : { shape, start })[0]!;

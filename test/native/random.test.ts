@@ -8,12 +8,19 @@ import { runGuarded } from '../helpers/guarded.ts';
 import { KernelRunner, narrowRelaxed, narrowStrict } from '../helpers/kernelRunner.ts';
 
 const runners = [new KernelRunner(narrowRelaxed), new BackwardRunner(narrowStrict)];
-const draw = (lower: typeof randomBitsWasm, key: Key, n: number, dtype: 'f32' | 'i32', runner: KernelRunner) =>
+const draw = (
+  lower: typeof randomBitsWasm,
+  key: Key,
+  n: number,
+  dtype: 'f32' | 'i32',
+  runner: KernelRunner,
+  stream?: number,
+) =>
   runGuarded(
     lower,
     [{ data: Int32Array.from(key, (w) => w | 0), shape: [2], dtype: 'i32' }],
     [{ shape: [n], dtype }],
-    {},
+    stream === undefined ? {} : { stream },
     runner,
   )[0]!;
 
@@ -39,4 +46,12 @@ it('any key', () => {
       expect(draw(randomUniformWasm, [a, b], n, 'f32', runners[0]!)).toEqual(uniform([a, b], n));
     }),
   );
+});
+
+it('streams are the second word of the counter', () => {
+  const key = fold(keyOf(3), 'dropout');
+  for (const stream of [1, 2 ** 31, 0xffffffff])
+    expect(draw(randomBitsWasm, key, 17, 'i32', runners[0]!, stream)).toEqual(
+      Int32Array.from({ length: 17 }, (_, i) => threefry(key, i, stream)[0] | 0),
+    );
 });
