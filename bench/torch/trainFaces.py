@@ -91,7 +91,7 @@ def embed(net, images):
             b = images[i : i + 64]
             out.append(torch.cat([net(normalised(b)), net(normalised(b[:, :, ::-1].copy()))], 1).numpy())
     net.train()
-    return np.concatenate(out)
+    return np.concatenate(out).astype(np.float64)
 
 
 def verify(features, folds):
