@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+/**
+ * The `facegrad` command. Each subcommand is a file that is loaded only when it is called, so `--help` needs none.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { UsageError } from '../core/errors.ts';
+import { exitCodes, fail } from './output.ts';
+
+const commands = {
+  train: { means: 'train a face network by a recipe', load: () => import('./train.ts') },
+  eval: { means: 'verify a network on pairs of pictures', load: () => import('./eval.ts') },
+  embed: { means: 'turn pictures into embeddings', load: () => import('./embed.ts') },
+  verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
+  bench: { means: 'measure speed on this machine', load: () => import('./bench.ts') },
+  doctor: { means: 'say which devices and kernels are in use here, and why', load: () => import('./doctor.ts') },
+  info: { means: 'describe a network', load: () => import('./info.ts') },
+} as const;
+
+/** The package's version: package.json lies at a different height in the sources and in the build. */
+function version(): string {
+  for (const up of ['../..', '../../..']) {
+    try {
+      const { name, version: v } = JSON.parse(readFileSync(new URL(`${up}/package.json`, import.meta.url), 'utf8'));
+      if (name === 'facegrad') return v;
+    } catch {}
+  }
+  return 'unknown';
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command('facegrad')
+    .description('Face recognition: training, evaluation and use.')
+    .version(version())
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`facegrad: ${text}`) });
+  const name = argv.find((a) => !a.startsWith('-'));
+  if (name && name !== 'help' && !Object.hasOwn(commands, name)) {
+    const { distance } = await import('fastest-levenshtein');
+    const near = Object.keys(commands).reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
+    throw new UsageError(
+      `facegrad: expected a command, got '${name}'\nDid you mean '${near}'? The commands are: ${Object.keys(commands).join(', ')}.`,
+    );
+  }
+  for (const [key, { means, load }] of Object.entries(commands)) {
+    if (key === name) (await load()).register(program);
+    else program.command(key).description(means);
+  }
+  await program.parseAsync(argv as string[], { from: 'user' });
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  // Commander has already written its message; help and version end with its code 0.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+  else fail(error);
+}

@@ -1,0 +1,168 @@
+/** `facegrad train`: a recipe, changes to it on the command line, and a run folder. */
+import { existsSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { DataError, UsageError } from '../core/errors.ts';
+import {
+  isBooleanKey,
+  parseRecipe,
+  parseValue,
+  type Recipe,
+  recipeKeys,
+  recipeMeaning,
+  recipeNames,
+  resolveRecipe,
+} from '../train/recipe.ts';
+import { addDeviceOptions, type DeviceChoice, openDevice, wholeOption } from './device.ts';
+import { exitCodes, print, printJson } from './output.ts';
+import { reporterFor } from './progress.ts';
+
+interface TrainFlags extends DeviceChoice {
+  readonly out?: string;
+  readonly resume?: boolean | string;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+  readonly workers?: string;
+}
+
+const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
+
+/** `--key value`, `--key=value`, `--flag` and `--no-flag` for keys of the recipe; both camelCase and dashes. */
+export function recipeChanges(words: readonly string[]): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (!word.startsWith('--'))
+      throw new UsageError(`train: expected --key value, got '${word}'\nPut the key of the recipe before its value.`);
+    const [dashed, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
+    const key = camel(dashed);
+    if (key.startsWith('no') && isBooleanKey(key.charAt(2).toLowerCase() + key.slice(3)) && inline === undefined) {
+      out[key.charAt(2).toLowerCase() + key.slice(3)] = false;
+      continue;
+    }
+    const next = words[i + 1];
+    const hasValue = inline !== undefined || (next !== undefined && !next.startsWith('--'));
+    if (!hasValue && !isBooleanKey(key)) {
+      parseValue(key, '', `--${dashed}`); // names an unknown key, or what the known one expects
+      throw new UsageError(`--${dashed}: expected a value after it, got none\nExample: --lr 0.1.`);
+    }
+    const raw = inline ?? (hasValue ? words[++i]! : 'true');
+    const [known, value] = parseValue(key, raw, `--${dashed}`);
+    out[known] = value;
+  }
+  return out;
+}
+
+/** The recipe a name or a JSON file gives, with changes. */
+function startRecipe(from: string, changes: Readonly<Record<string, unknown>>): Recipe {
+  if (!/\.json$|[\\/]/.test(from)) return resolveRecipe(from, changes, 'train');
+  let json: string;
+  try {
+    json = readFileSync(from, 'utf8');
+  } catch (e) {
+    throw new DataError(`${from}: expected a recipe file, but ${(e as Error).message}\nCheck the path.`);
+  }
+  return parseRecipe(json, from, changes);
+}
+
+const keyHelp = (): string =>
+  [
+    '',
+    'Recipes:',
+    ...recipeNames.map((name) => `  ${name.padEnd(24)}${recipeMeaning(name)}`),
+    '',
+    'Keys of the recipe (--key value):',
+    ...recipeKeys().map(
+      ({ key, means, expects, fallback }) =>
+        `  --${key.padEnd(22)}${means}: ${expects}${fallback ? ` (default ${fallback})` : ''}`,
+    ),
+    '',
+    'Exit codes: 0 done, 1 failure, 2 usage, 3 diverged, 130 stopped by Ctrl-C (a checkpoint is saved).',
+  ].join('\n');
+
+async function run(from: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
+  const changes = recipeChanges(words);
+  const out = flags.out ?? join('runs', (from ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, ''));
+  const last = join(out, 'last.safetensors');
+  const source = typeof flags.resume === 'string' ? flags.resume : last;
+  const resuming = flags.resume !== undefined && (typeof flags.resume === 'string' || existsSync(last));
+  if (flags.resume === undefined && !flags.overwrite && existsSync(last))
+    throw new UsageError(
+      `--out ${out}: expected a new folder, but it holds a run already (last.safetensors)\nPass --resume to go on with it, --overwrite to replace it, or another --out.`,
+    );
+
+  let recipe: Recipe;
+  const { readCheckpoint } = await import('../train/checkpointFile.ts');
+  const { resumeRecipe, train } = await import('../train/run.ts');
+  if (resuming) {
+    // A recipe named beside --resume must be the one of the checkpoint; only what is on the command line changes it.
+    const given = from?.endsWith('.json') ? { ...startRecipe(from, changes) } : { ...changes };
+    const { recipe: name, ...rest } = given as Record<string, unknown>;
+    ({ recipe } = resumeRecipe(await readCheckpoint(source), source, rest));
+    const wanted = (name ?? from) as string | undefined;
+    if (wanted !== undefined && wanted !== recipe.recipe)
+      throw new UsageError(
+        `--resume: expected the recipe '${recipe.recipe}' of ${source}, got '${wanted}'\nLeave the name out, or start a new run with another --out.`,
+      );
+  } else recipe = startRecipe(from ?? 'mobilefacenet-arcface', changes);
+
+  const workers = wholeOption('workers', flags.workers);
+  const device = await openDevice(flags);
+  const reporter = reporterFor(flags.json ?? false);
+  const stop = new AbortController();
+  const onSignal = () => {
+    if (stop.signal.aborted) process.exit(exitCodes.interrupted);
+    stop.abort();
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  try {
+    if (flags.overwrite && !resuming)
+      for (const name of ['last.safetensors', 'best.safetensors']) await rm(join(out, name), { force: true });
+    if (flags.resume !== undefined && !resuming)
+      reporter.onEvent({ type: 'note', text: `${last} is not there yet: starting from the beginning` });
+    const result = await train(recipe, {
+      device,
+      out,
+      signal: stop.signal,
+      onEvent: reporter.onEvent,
+      ...(resuming ? { resumeFrom: source } : {}),
+      ...(workers === undefined ? {} : { workers }),
+    });
+    reporter.stop();
+    const summary = { type: 'end', ...result, out };
+    if (flags.json) printJson(summary);
+    else if (result.finished)
+      print(
+        `Done: ${result.steps} steps${result.evaluation ? `, verification ${(100 * result.evaluation.accuracy).toFixed(2)} % on people never seen` : ''}.\nWeights: ${result.checkpoint}\nReport:  ${join(out, 'report.html')}`,
+      );
+    else
+      print(
+        `Stopped after step ${result.steps}; saved ${result.checkpoint}. Go on with: facegrad train --out ${out} --resume`,
+      );
+    if (!result.finished) process.exitCode = exitCodes.interrupted;
+  } finally {
+    reporter.stop();
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    await device.dispose();
+  }
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('train')
+    .description('train a face network by a recipe')
+    .argument('[recipe]', `a recipe's name (${recipeNames.join(', ')}) or a JSON file of one`)
+    .option('--out <folder>', 'the run folder: checkpoints, curve, report (default: runs/<recipe>)')
+    .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
+    .option('--overwrite', 'replace the run that the folder holds')
+    .option('--json', 'one line of JSON per event on standard output')
+    .option('--workers <n>', 'threads that read pictures')
+    .allowUnknownOption(true)
+    .allowExcessArguments(true)
+    .addHelpText('after', keyHelp());
+  addDeviceOptions(command).action(async (recipe: string | undefined, flags: TrainFlags, self: Command) => {
+    const named = recipe !== undefined && !recipe.startsWith('--');
+    await run(named ? recipe : undefined, flags, self.args.slice(named ? 1 : 0));
+  });
+}

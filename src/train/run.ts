@@ -1,0 +1,321 @@
+/**
+ * A training run: recipe and data in, a folder with checkpoints, curve and report out.
+ *
+ * The one idea: the state of a run is its checkpoint and nothing else. Weights, batches, flips and rates are functions
+ * of the seed and the step number, so a run that was killed and resumed any number of times writes the very bytes of one
+ * that was not.
+ */
+import { join } from 'node:path';
+import { DataError, UsageError } from '../core/errors.ts';
+import { fold, keyOf } from '../core/random.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { Device } from '../device/device.ts';
+import type { VerificationResult } from '../evaluate/verification.ts';
+import { ArcFace } from '../heads/arcFace.ts';
+import { MobileFaceNet } from '../models/mobileFaceNet.ts';
+import { initialize, parameterCount } from '../nn/module.ts';
+import { lrAt, milestoneSteps } from '../optim/schedule.ts';
+import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
+import { createLoader, decode, evaluationPairs, trainingData } from './data.ts';
+import { diagnose } from './diagnose.ts';
+import { type Evaluator, evaluatorOf } from './evaluation.ts';
+import type { Recipe } from './recipe.ts';
+import { Curve, makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
+import { checkpointOf, type Evaluation, type Progress, restore, resumedFrom } from './state.ts';
+import { trainable, trainingStep } from './step.ts';
+
+/** What a run tells while it goes. Steps count from 1. */
+export type TrainEvent =
+  | {
+      readonly type: 'start';
+      readonly recipe: Recipe;
+      readonly data: string;
+      readonly classes: number;
+      readonly images: number;
+      readonly parameters: number;
+      readonly steps: number;
+      readonly fromStep: number;
+      readonly device: string;
+      readonly stepMegabytes: number;
+      readonly compileMs: number;
+    }
+  | {
+      readonly type: 'step';
+      readonly step: number;
+      readonly epoch: number;
+      readonly loss: number;
+      readonly lr: number;
+      readonly gradNorm: number;
+      readonly hitRate: number;
+      readonly imagesPerSecond: number;
+      /** Share of the time spent waiting for pictures. */
+      readonly waitShare: number;
+      readonly etaSeconds: number;
+    }
+  | ({ readonly type: 'evaluation' } & Evaluation & { readonly auc: number; readonly eer: number })
+  | { readonly type: 'bad'; readonly file: string; readonly reason: string }
+  | { readonly type: 'saved'; readonly step: number; readonly path: string }
+  | { readonly type: 'note'; readonly text: string };
+
+export interface TrainOptions {
+  readonly device: Device;
+  /** The run's folder. */
+  readonly out: string;
+  readonly onEvent?: (e: TrainEvent) => void;
+  /** Aborting saves a checkpoint and ends the run. */
+  readonly signal?: AbortSignal;
+  /** A checkpoint to go on from. */
+  readonly resumeFrom?: string;
+  /** Threads that decode pictures; not part of the recipe, since results do not depend on it. */
+  readonly workers?: number;
+}
+
+export interface TrainResult {
+  /** Whether every step was done; false after an abort. */
+  readonly finished: boolean;
+  readonly steps: number;
+  readonly loss: number | undefined;
+  readonly evaluation: Evaluation | undefined;
+  readonly checkpoint: string;
+}
+
+/** Steps of the whole run. Throws DataError where the data does not fill one batch. */
+export function stepsOf(recipe: Recipe, data: Pick<Dataset, 'length' | 'name'>): number {
+  const perEpoch = Math.floor(data.length / recipe.batch);
+  if (perEpoch < 1)
+    throw new DataError(
+      `${data.name}: expected at least one batch of ${recipe.batch} pictures, got ${data.length}\nLower --batch or add pictures.`,
+    );
+  return recipe.maxSteps ?? recipe.epochs * perEpoch;
+}
+
+/** Throws DataError where a label is no class. */
+export function checkLabels(data: Dataset): void {
+  for (let i = 0; i < data.length; i++) {
+    const label = data.label(i);
+    if (!(Number.isInteger(label) && label >= 0 && label < data.classes))
+      throw new DataError(
+        `${data.name}: expected labels from 0 to ${data.classes - 1}, got ${label} for picture ${i}\nNumber the people without gaps.`,
+      );
+  }
+}
+
+/** What must not change between a checkpoint and the run that goes on from it. */
+const fixedKeys = [
+  'recipe',
+  'embeddingSize',
+  'inputSize',
+  'width',
+  'seed',
+  'data',
+  'identities',
+  'imagesPerIdentity',
+  'batch',
+] as const;
+
+/** The recipe to go on with: the checkpoint's, with changes that keep its tensors and its place in the data. */
+export function resumeRecipe(
+  checkpoint: Checkpoint,
+  path: string,
+  changes: Readonly<Record<string, unknown>>,
+): { recipe: Recipe; progress: Progress; kernelMode: string } {
+  const saved = resumedFrom(checkpoint, path).recipe;
+  const { recipe, progress, kernelMode } = resumedFrom(checkpoint, path, changes);
+  for (const key of fixedKeys)
+    if (JSON.stringify(recipe[key]) !== JSON.stringify(saved[key]))
+      throw new UsageError(
+        `--resume: expected '${key}' ${JSON.stringify(saved[key])} as in ${path}, got ${JSON.stringify(recipe[key])}\nLeave --${key} out, or start a new run with another --out.`,
+      );
+  return { recipe, progress, kernelMode };
+}
+
+/**
+ * Trains by a recipe. Writes `last.safetensors` (and `best.safetensors`), `recipe.json`, `curve.csv`, `report.html` and
+ * `embedding.npy` into `out`. With `resumeFrom` it goes on from that checkpoint, to the same final bytes.
+ * @throws DataError for data or files that are not what they should be; NumericsError when a loss or gradient is not
+ * finite, naming the first module that went bad; the last checkpoint is kept
+ */
+export async function train(recipe: Recipe, options: TrainOptions): Promise<TrainResult> {
+  const { device, out, signal, onEvent = () => {} } = options;
+  const last = join(out, 'last.safetensors');
+  await makeRunFolder(out);
+  const resumed = options.resumeFrom ? await readCheckpoint(options.resumeFrom) : undefined;
+  const old = resumed && resumeRecipe(resumed, options.resumeFrom!, {});
+
+  const data = await trainingData(recipe);
+  checkLabels(data);
+  const steps = stepsOf(recipe, data);
+  if (old && old.progress.classes !== data.classes)
+    throw new DataError(
+      `${options.resumeFrom}: expected the ${old.progress.classes} people it was trained on, got ${data.classes} in ${data.name}\nResume with the same data.`,
+    );
+  if (old && old.progress.images !== data.length)
+    throw new DataError(
+      `${options.resumeFrom}: expected the ${old.progress.images} pictures it was trained on, got ${data.length} in ${data.name}\nResume with the same data.`,
+    );
+  const kernelMode = device.info().simd.replace(/^wide|^narrow/, 'simd'); // both widths give the same bits
+  if (old && old.kernelMode !== kernelMode)
+    onEvent({
+      type: 'note',
+      text: `the checkpoint was made with ${old.kernelMode} kernels, this is ${kernelMode}: numbers will differ in the last bits`,
+    });
+
+  const network = new MobileFaceNet(recipe);
+  const head = new ArcFace({
+    classes: data.classes,
+    embeddingSize: recipe.embeddingSize,
+    s: recipe.s,
+    m: recipe.m,
+    easyMargin: recipe.easyMargin,
+  });
+  initialize(network, recipe.seed);
+  initialize(head, recipe.seed);
+  const t = trainable(network, head, recipe);
+  if (resumed) restore(resumed, t, options.resumeFrom!);
+
+  let progress: Progress = old?.progress ?? { step: 0, classes: data.classes, images: data.length };
+  const pairs = await evaluationPairs(recipe);
+  const evaluator =
+    pairs &&
+    (await evaluatorOf(pairs, (s) => decode(s, recipe.inputSize), device, {
+      protocol: recipe.evalProtocol,
+      flip: recipe.evalFlip,
+    }));
+
+  const compiling = performance.now();
+  const step = trainingStep(t, recipe, device);
+  const plan = await step.plan();
+  await writeRecipe(out, recipe);
+  const curve = await Curve.open(out, progress.step);
+  const schedule = {
+    lr: recipe.lr,
+    gamma: recipe.gamma,
+    warmupSteps: recipe.warmupSteps,
+    milestoneSteps: milestoneSteps(recipe.milestones, steps),
+  };
+  onEvent({
+    type: 'start',
+    recipe,
+    data: data.name,
+    classes: data.classes,
+    images: data.length,
+    parameters: parameterCount(network),
+    steps,
+    fromStep: progress.step,
+    device: `${device.info().name} ${device.info().simd}, ${device.info().threads} threads`,
+    stepMegabytes: Math.round(plan.stepBytes / 1e5) / 10,
+    compileMs: Math.round(performance.now() - compiling),
+  });
+
+  const save = async (path = last) => {
+    await writeCheckpoint(path, await checkpointOf(t, recipe, progress, kernelMode));
+    onEvent({ type: 'saved', step: progress.step, path });
+  };
+  let evaluated: Awaited<ReturnType<Evaluator['run']>> | undefined;
+  let loss: number | undefined;
+  const loader = createLoader({
+    dataset: data,
+    batch: recipe.batch,
+    size: recipe.inputSize,
+    flip: recipe.flip,
+    key: fold(keyOf(recipe.seed), 'data'),
+    dropLast: true,
+    skipBad: recipe.skipBad,
+    ...(options.workers === undefined ? {} : { workers: options.workers }),
+  });
+  let finished = true;
+  try {
+    loader.seek(progress.step);
+    let since = { time: performance.now(), step: progress.step, waited: 0 };
+    while (progress.step < steps) {
+      if (signal?.aborted) {
+        finished = false;
+        break;
+      }
+      const asked = performance.now();
+      const batch = await loader.next();
+      since.waited += performance.now() - asked;
+      for (const bad of batch.bad) onEvent({ type: 'bad', ...badOf(bad) });
+      const lr = lrAt(progress.step, schedule);
+      const result = await step.run(batch.images, batch.labels, lr);
+      const done = progress.step + 1;
+      if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result);
+      progress = { ...progress, step: done };
+      loss = result.loss;
+
+      const evaluating = done === steps || (recipe.evalEverySteps > 0 && done % recipe.evalEverySteps === 0);
+      const row: { step: number; loss?: number; lr?: number; accuracy?: number } = { step: done };
+      if (done % recipe.logEverySteps === 0 || done === steps) {
+        const seconds = (performance.now() - since.time) / 1000;
+        const perStep = seconds / (done - since.step);
+        Object.assign(row, { loss: result.loss, lr });
+        onEvent({
+          type: 'step',
+          step: done,
+          epoch: batch.epoch,
+          loss: result.loss,
+          lr,
+          gradNorm: result.gradNorm,
+          hitRate: result.hitRate,
+          imagesPerSecond: recipe.batch / perStep,
+          waitShare: since.waited / 1000 / seconds,
+          etaSeconds: (steps - done) * perStep,
+        });
+        since = { time: performance.now(), step: done, waited: 0 };
+      }
+      let improved = false;
+      if (evaluating && evaluator) {
+        const away = performance.now();
+        evaluated = await evaluator.run(network);
+        const found = evaluationOf(evaluated.result, recipe, done, evaluator.name);
+        improved = !progress.best || found.accuracy > progress.best.accuracy;
+        progress = { ...progress, last: found, ...(improved ? { best: found } : {}) };
+        row.accuracy = found.accuracy;
+        onEvent({ type: 'evaluation', ...found, auc: evaluated.result.auc, eer: evaluated.result.eer });
+        since.time += performance.now() - away;
+      }
+      if (row.loss !== undefined || row.accuracy !== undefined) curve.add(row);
+      if (evaluating || (recipe.saveEverySteps > 0 && done % recipe.saveEverySteps === 0)) {
+        const away = performance.now();
+        if (improved) await save(join(out, 'best.safetensors'));
+        await save();
+        since.time += performance.now() - away;
+      }
+    }
+  } finally {
+    await loader.close();
+    step.dispose();
+  }
+  if (!finished) await save();
+  else {
+    if (evaluator && !evaluated) evaluated = await evaluator.run(network); // resumed after the last step
+    const facts = {
+      people: data.classes,
+      pictures: data.length,
+      parameters: parameterCount(network),
+      steps: progress.step,
+      kernels: kernelMode,
+    };
+    await writeResults(out, recipe, curve, facts, evaluated && evaluator && { evaluator, ...evaluated });
+  }
+  return { finished, steps: progress.step, loss, evaluation: progress.last, checkpoint: last };
+}
+
+const badOf = (bad: unknown): { file: string; reason: string } => {
+  const { message = String(bad) } = (bad ?? {}) as { message?: string };
+  return { file: message, reason: '' };
+};
+
+function evaluationOf(r: VerificationResult, recipe: Recipe, step: number, data: string): Evaluation {
+  return {
+    step,
+    data,
+    pairs: r.pairs,
+    protocol: r.protocol,
+    flip: recipe.evalFlip,
+    accuracy: r.accuracy,
+    std: r.std,
+    threshold: r.threshold,
+    metric: r.metric,
+  };
+}

@@ -1,0 +1,140 @@
+/** What a run leaves in its folder beside the checkpoints: the recipe, the curve as CSV, a report, sample embeddings. */
+import { appendFileSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { encode as encodePng } from 'fast-png';
+import { DataError } from '../core/errors.ts';
+import { sourceName } from '../data/dataset.ts';
+import { htmlReport, type ReportPair } from '../evaluate/report.ts';
+import type { VerificationResult } from '../evaluate/verification.ts';
+import { writeNpy } from '../weights/npy.ts';
+import { writeAtomically } from './checkpointFile.ts';
+import type { Evaluator } from './evaluation.ts';
+import type { Recipe } from './recipe.ts';
+
+const header = 'step,loss,lr,accuracy';
+const text = (s: string) => new TextEncoder().encode(s);
+
+export interface CurveRow {
+  readonly step: number;
+  readonly loss?: number;
+  readonly lr?: number;
+  readonly accuracy?: number;
+}
+
+/** Makes the folder. Throws DataError where it cannot. */
+export async function makeRunFolder(out: string): Promise<void> {
+  await mkdir(out, { recursive: true }).catch((e: Error) => {
+    throw new DataError(`--out ${out}: expected a folder to write into, but ${e.message}\nChoose another one.`);
+  });
+}
+
+/** The curve of a run, on disk after every row. */
+export class Curve {
+  readonly rows: CurveRow[];
+  private readonly path: string;
+  private constructor(path: string, rows: CurveRow[]) {
+    this.path = path;
+    this.rows = rows;
+  }
+
+  /** Opens the curve of a folder with the rows up to `step`; what a killed run wrote past it will come again. */
+  static async open(out: string, step: number): Promise<Curve> {
+    const path = join(out, 'curve.csv');
+    const old = step > 0 ? await readFile(path, 'utf8').catch(() => '') : '';
+    // A kill may have cut the last line: only lines that end count.
+    const rows = old
+      .split('\n')
+      .slice(1, -1)
+      .map((line) => line.split(','))
+      .filter((cells) => cells.length === 4 && Number(cells[0]) <= step)
+      .map(([s, loss, lr, accuracy]) => ({
+        step: Number(s),
+        ...(loss ? { loss: Number(loss) } : {}),
+        ...(lr ? { lr: Number(lr) } : {}),
+        ...(accuracy ? { accuracy: Number(accuracy) } : {}),
+      }));
+    await writeAtomically(path, text([header, ...rows.map(line), ''].join('\n')));
+    return new Curve(path, rows);
+  }
+
+  add(row: CurveRow): void {
+    this.rows.push(row);
+    appendFileSync(this.path, `${line(row)}\n`);
+  }
+}
+
+const line = ({ step, loss, lr, accuracy }: CurveRow): string => [step, loss ?? '', lr ?? '', accuracy ?? ''].join(',');
+
+export const writeRecipe = (out: string, recipe: Recipe): Promise<void> =>
+  writeAtomically(join(out, 'recipe.json'), text(`${JSON.stringify(recipe, null, 2)}\n`));
+
+const picture = (pixels: Uint8Array, [height, width]: readonly [number, number]): string =>
+  `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels, channels: 3, depth: 8 })).toString('base64')}`;
+
+/** Example pairs: the surest right ones and the wrong ones, same and different people by turns. */
+function examples(
+  evaluator: Evaluator,
+  result: VerificationResult,
+  size: readonly [number, number],
+  count = 12,
+): ReportPair[] {
+  const byName = new Map(evaluator.pictures.map((p) => [sourceName(p.source), p.pixels]));
+  const thresholds = new Map(result.folds.map((f) => [f.fold, f.threshold]));
+  const all = evaluator.pairs.pairs.map((p, i) => {
+    const score = result.scores[i]!;
+    const t = thresholds.get(p.fold)!;
+    const accepted = result.metric === 'cosine' ? score > t : score < t;
+    return { ...p, score, correct: accepted === p.same };
+  });
+  const wrong = all.filter((p) => !p.correct).slice(0, count / 3);
+  const right = (same: boolean) => all.filter((p) => p.correct && p.same === same).slice(0, count / 3);
+  return [...right(true), ...right(false), ...wrong].map(({ a, b, same, score, correct }) => ({
+    left: picture(byName.get(sourceName(a))!, size),
+    right: picture(byName.get(sourceName(b))!, size),
+    same,
+    score,
+    correct,
+  }));
+}
+
+/** Writes report.html, and the embeddings of the evaluation's pictures with their names. */
+export async function writeResults(
+  out: string,
+  recipe: Recipe,
+  curve: Curve,
+  facts: Readonly<Record<string, string | number>>,
+  evaluated?: {
+    readonly evaluator: Evaluator;
+    readonly result: VerificationResult;
+    readonly embeddings: Float32Array;
+    readonly dim: number;
+  },
+): Promise<void> {
+  const losses = curve.rows.filter((r) => r.loss !== undefined);
+  const accuracies = curve.rows.filter((r) => r.accuracy !== undefined);
+  const html = htmlReport({
+    title: `Training run ${recipe.recipe}`,
+    subtitle: out,
+    facts: { ...facts, ...(recipe as unknown as Record<string, string | number | boolean>) },
+    loss: [{ name: 'loss', x: losses.map((r) => r.step), y: losses.map((r) => r.loss!) }],
+    ...(accuracies.length
+      ? {
+          accuracy: [{ name: 'verification', x: accuracies.map((r) => r.step), y: accuracies.map((r) => r.accuracy!) }],
+        }
+      : {}),
+    ...(evaluated
+      ? {
+          verifications: [{ name: `${evaluated.evaluator.name}, flip ${recipe.evalFlip}`, result: evaluated.result }],
+          pairs: examples(evaluated.evaluator, evaluated.result, recipe.inputSize),
+        }
+      : {}),
+  });
+  await writeAtomically(join(out, 'report.html'), text(html));
+  if (!evaluated) return;
+  const { embeddings, dim, evaluator } = evaluated;
+  const shape = [embeddings.length / dim, dim];
+  await writeAtomically(join(out, 'embedding.npy'), writeNpy({ dtype: 'f32', shape, data: embeddings }));
+  const names = evaluator.pictures.map((p) => `${sourceName(p.source)}\n`).join('');
+  await writeAtomically(join(out, 'embedding.names.txt'), text(names));
+}

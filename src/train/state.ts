@@ -1,0 +1,107 @@
+/**
+ * What a training checkpoint holds: every variable, and in words the network, its preprocessing, the recipe and how far
+ * the run is. Nothing in it depends on time, threads or how often the run was interrupted.
+ */
+import { DataError } from '../core/errors.ts';
+import type { ArcFaceOptions } from '../heads/arcFace.ts';
+import { MobileFaceNet, type MobileFaceNetOptions } from '../models/mobileFaceNet.ts';
+import type { FaceNetwork, Preprocessing } from '../models/network.ts';
+import { loadState, stateOf } from '../nn/module.ts';
+import { type Checkpoint, expectArchitecture } from './checkpointFile.ts';
+import { parseRecipe, type Recipe } from './recipe.ts';
+import type { Trainable } from './step.ts';
+
+/** Outcome of one evaluation. The cosine threshold is that of the unit vectors of single embeddings. */
+export interface Evaluation {
+  readonly step: number;
+  readonly data: string;
+  readonly pairs: number;
+  readonly protocol: string;
+  readonly flip: string;
+  readonly accuracy: number;
+  readonly std: number;
+  readonly threshold: number;
+  readonly metric: 'squaredL2' | 'cosine';
+}
+
+/** How far a run is. */
+export interface Progress {
+  /** Steps done: the next batch is that of this number. */
+  readonly step: number;
+  readonly classes: number;
+  readonly images: number;
+  readonly last?: Evaluation;
+  readonly best?: Evaluation;
+}
+
+/** The whole state of a run, ready to write. */
+export async function checkpointOf(
+  t: Trainable,
+  recipe: Recipe,
+  progress: Progress,
+  kernelMode: string,
+): Promise<Checkpoint> {
+  const tensors = await stateOf(t.variables);
+  const { network, head } = t;
+  return {
+    tensors: new Map(tensors),
+    metadata: {
+      architecture: network.architecture,
+      revision: '1',
+      options: JSON.stringify(network.options),
+      preprocessing: JSON.stringify(network.preprocessing),
+      head: JSON.stringify({ name: 'arcface', ...head.options }),
+      recipe: JSON.stringify(recipe),
+      seed: String(recipe.seed),
+      progress: JSON.stringify(progress),
+      kernelMode,
+      ...(progress.last ? { verification: JSON.stringify(progress.last) } : {}),
+    },
+  };
+}
+
+function field<T>(c: Checkpoint, key: string, path: string): T {
+  const s = c.metadata[key];
+  try {
+    if (s === undefined) throw new Error('it is missing');
+    return JSON.parse(s) as T;
+  } catch (e) {
+    throw new DataError(
+      `${path}: expected '${key}' in the checkpoint's metadata, but ${(e as Error).message}\nGive a checkpoint that 'facegrad train' wrote.`,
+    );
+  }
+}
+
+/** The network a checkpoint was saved from, with its numbers. Throws DataError where it is of another architecture. */
+export function networkFrom(c: Checkpoint, path: string): FaceNetwork {
+  expectArchitecture(c, 'mobilefacenet', path);
+  const options = field<MobileFaceNetOptions>(c, 'options', path);
+  const network = new MobileFaceNet(options);
+  return network;
+}
+
+export interface Resumed {
+  readonly recipe: Recipe;
+  readonly progress: Progress;
+  readonly head: ArcFaceOptions;
+  readonly preprocessing: Preprocessing;
+  readonly kernelMode: string;
+}
+
+/** Reads what is in words; the numbers follow with `restore`. */
+export function resumedFrom(c: Checkpoint, path: string, changes: Readonly<Record<string, unknown>> = {}): Resumed {
+  expectArchitecture(c, 'mobilefacenet', path);
+  const recipe = parseRecipe(c.metadata.recipe ?? '', `${path}: recipe`, changes);
+  return {
+    recipe,
+    progress: field<Progress>(c, 'progress', path),
+    head: field<ArcFaceOptions>(c, 'head', path),
+    preprocessing: field<Preprocessing>(c, 'preprocessing', path),
+    kernelMode: c.metadata.kernelMode ?? '',
+  };
+}
+
+/** Writes a checkpoint's numbers into a run. Throws DataError listing every tensor that does not fit. */
+export function restore(c: Checkpoint, t: Trainable, path: string): void {
+  loadState(t.variables, c.tensors, path);
+}
