@@ -78,9 +78,10 @@ export function lower(fused: Fused, mode: Mode): Lowered {
   };
 
   // Variables that this plan changes: their new values are written in place where every other read comes earlier.
-  const { inPlace, copies } = placeAssigns(fused, rootOf);
+  const assigns = new Map([...fused.assigns].filter(([v, t]) => t.id !== v.tensor.id));
+  const { inPlace, copies } = placeAssigns({ ...fused, assigns }, rootOf);
   const inputName = new Map([...fused.inputs].map(([name, t]) => [t.node, name]));
-  const assigned = new Set(fused.assigns.keys());
+  const assigned = new Set(assigns.keys());
 
   const variableBuffers = new Map<Variable, number>();
   const bufferOfVariable = (v: Variable) => {
@@ -180,18 +181,33 @@ export function lower(fused: Fused, mode: Mode): Lowered {
     lowerStep(emitter, s, valueFor);
     touches.push(early ? { reads: [], writes: [] } : { reads, writes });
   });
-  // Values that could not be computed in place.
-  for (const [v, t] of copies) {
+  // Values that could not be computed in place are copied at the end. An old value that is wanted after that, by another
+  // assignment or as an output, is saved first.
+  const saved = new Map<number, Buffer>();
+  const copyStep = (from: Value, to: Buffer, size: number) => {
     const step = touches.length;
-    const from = valueFor(t);
-    const to = bufferOfVariable(v);
-    copyInto(from, { id: to, offset: 0 }, v.bytes, mode, (kernel, args, chunks) =>
-      calls.push({ kernel, args, chunks, barrier: true, step }),
-    );
-    touches.push({ reads: [from.buffer.id], writes: [to] });
-  }
+    copyInto(from, to, size, mode, (kernel, args, chunks) => calls.push({ kernel, args, chunks, barrier: true, step }));
+    touches.push({ reads: [from.buffer.id], writes: [to.id] });
+  };
+  const afterwards = (t: Tensor): Value => {
+    const value = valueFor(t);
+    const { root } = rootOf(t);
+    const v = root.node.op === variableOp ? (root.node.attrs as { variable: Variable }).variable : undefined;
+    if (!v || !copies.has(v)) return value;
+    let to = saved.get(value.buffer.id);
+    if (!to) {
+      to = { id: newBuffer(v.bytes), offset: 0 };
+      saved.set(value.buffer.id, to);
+      copyStep(valueFor(root), to, v.bytes);
+    }
+    return { ...value, buffer: { id: to.id, offset: value.buffer.offset } };
+  };
+  const outputs = new Map(
+    [...fused.outputs].map(([name, t]) => [name, { tensor: t, buffer: afterwards(t).buffer }] as const),
+  );
+  const sources = [...copies].map(([v, t]) => ({ v, from: afterwards(t) }));
+  for (const { v, from } of sources) copyStep(from, { id: bufferOfVariable(v), offset: 0 }, v.bytes);
 
-  const outputs = new Map([...fused.outputs].map(([name, t]) => [name, { tensor: t, buffer: valueFor(t).buffer }]));
   const kept = new Set([...outputs.values()].map((o) => o.buffer.id));
 
   // Liveness of step buffers, then their places.

@@ -130,8 +130,10 @@ const scaledBy = (t: Tensor, x: Tensor) => {
 const inputsOf = (n: number) => Array.from({ length: n }, (_, index) => ({ kind: 'input' as const, index }));
 
 describe('errors', () => {
-  const samples = [...registry.values()].flatMap((op) => op.errorSamples.map((s, i) => ({ op, s, i })));
-  it.each(samples)('$op.name $i', ({ op, s }) => {
+  const samples = [...registry.values()].flatMap((op) =>
+    op.errorSamples.map((s, i) => [`${op.name} ${i}`, op, s] as const),
+  );
+  it.each(samples)('%s', (_, op, s) => {
     const inputs = s.inputs.map((x) => placeholder('x', { shape: x.shape, dtype: x.dtype ?? 'f32' }));
     let error: unknown;
     try {
