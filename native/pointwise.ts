@@ -9,6 +9,7 @@
 import type { DType } from '../src/core/dtype.ts';
 import { type Expr, keyOf } from '../src/expr/nodes.ts';
 import { prepareExprs } from '../src/expr/printWasm.ts';
+import { constantArgs, constantPacks, constantValues, liftConstants } from './constants.ts';
 import { byteShift, loadElements, storeElements } from './elements.ts';
 import { type ArgType, defineKernel, type Kernel } from './kernel.ts';
 import type { Buffer, Emitter, Value } from './lower.ts';
@@ -26,7 +27,7 @@ export interface PointwiseSpec {
 /** Elements of a chunk, about. */
 const blockElements = 16384;
 /** Rows shorter than this are grouped where that is possible. */
-const shortRow = 128;
+const shortRow = 64;
 
 interface Axes {
   readonly dims: readonly number[];
@@ -80,12 +81,14 @@ interface Layout {
   readonly outputs: readonly DType[];
   /** Number of outer axes. */
   readonly outer: number;
+  /** Number of lifted constants: operands after the inputs. */
+  readonly constants: number;
 }
 
 /** Longest repeated row in elements: fewer than shortRow channels, times 8. */
 const tileElements = 8 * shortRow;
 
-function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
+function pointwiseKernel({ exprs, inputs, outputs, outer, constants }: Layout): Kernel {
   const kinds = inputs.map((x) => `${x.dtype}${x.access[0]}`).join(',');
   const tiles = inputs.filter((x) => x.access === 'tiled').length;
   const names: Record<string, ArgType> = {};
@@ -95,6 +98,7 @@ function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
   for (const n of ['inner', 'total', 'rows', 'allRows', 'blocks', 'block', 'period']) names[n] = 'i32';
   for (let d = 1; d < outer; d++) names[`dim${d}`] = 'i32';
   for (const i of inputs.keys()) for (let d = 0; d < outer; d++) names[`s${i}_${d}`] = 'i32';
+  Object.assign(names, constantArgs(constants));
   return defineKernel({
     key: `pointwise_${outer}_${kinds}_${outputs.join(',')}_${keyOf(exprs)}`,
     args: names,
@@ -102,6 +106,7 @@ function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
     chunk(f, args, chunk, scratch) {
       const arg = (name: string) => args[name] as unknown as Local<I32>;
       const run = prepareExprs(f, exprs);
+      const numbers = constantPacks(f, args, constants);
       const row0 = f.let(chunk.divU(arg('blocks')).mul(arg('rows')));
       const col0 = f.let(chunk.remU(arg('blocks')).mul(arg('block')));
       const end = f.let(row0.add(arg('rows')).minS(arg('allRows')));
@@ -135,7 +140,7 @@ function pointwiseKernel({ exprs, inputs, outputs, outer }: Layout): Kernel {
             if (one) return width === 8 ? [one, one] : [one];
             return loadElements(f, dtype, place(from[k]!, dtype), width);
           });
-          run(packs, width === 8 ? 2 : 1).forEach((pack, k) => {
+          run([...packs, ...numbers(width === 8 ? 2 : 1)], width === 8 ? 2 : 1).forEach((pack, k) => {
             storeElements(f, outputs[k]!, place(to[k]!, outputs[k]!), pack, width);
           });
         };
@@ -213,8 +218,10 @@ export function pointwiseWasm(e: Emitter, { exprs, inputs, outputs }: PointwiseS
   }
   const blocks = Math.ceil(inner / blockElements);
   const rows = blocks > 1 ? 1 : Math.max(1, Math.floor(blockElements / inner));
+  const lifted = liftConstants(exprs, inputs.length);
   const kernel = pointwiseKernel({
-    exprs,
+    exprs: lifted.exprs,
+    constants: lifted.values.length,
     inputs: inputs.map((x, i) => ({ dtype: x.dtype, access: access[i]! })),
     outputs: outputs.map((y) => y.dtype),
     outer,
@@ -226,7 +233,15 @@ export function pointwiseWasm(e: Emitter, { exprs, inputs, outputs }: PointwiseS
   outputs.forEach((y, i) => {
     args[`y${i}`] = y.buffer;
   });
-  Object.assign(args, { inner, total, rows, allRows, blocks, block: blocks > 1 ? blockElements : inner, period });
+  Object.assign(args, constantValues(lifted.values), {
+    inner,
+    total,
+    rows,
+    allRows,
+    blocks,
+    block: blocks > 1 ? blockElements : inner,
+    period,
+  });
   for (let d = 1; d < outer; d++) args[`dim${d}`] = dims[d]!;
   outerStrides.forEach((s, i) => {
     s.forEach((n, d) => {

@@ -10,6 +10,7 @@
  */
 import { type Expr, input, keyOf } from '../src/expr/nodes.ts';
 import { prepareExprs } from '../src/expr/printWasm.ts';
+import { constantArgs, constantPacks, constantValues, liftConstants } from './constants.ts';
 import { byteShift, loadElements } from './elements.ts';
 import { type ArgType, defineKernel, type Kernel } from './kernel.ts';
 import type { Buffer, Emitter, Value } from './lower.ts';
@@ -47,6 +48,8 @@ type Access = 'along' | 'same' | 'strided';
 const accessOf = (stride: number): Access => (stride === 1 ? 'along' : stride === 0 ? 'same' : 'strided');
 
 interface Layout {
+  /** Number of lifted constants: operands after the inputs. */
+  readonly constants: number;
   readonly reductions: readonly { readonly op: ReduceOp; readonly expr: Expr }[];
   readonly inputs: readonly { readonly dtype: Value['dtype']; readonly access: Access; readonly fixed: boolean }[];
 }
@@ -74,7 +77,7 @@ function addressOf(f: Fn, base: I32, dtype: Value['dtype'], terms: readonly (rea
 }
 
 function columnKernel(layout: Layout): Kernel {
-  const { reductions, inputs } = layout;
+  const { reductions, inputs, constants } = layout;
   const exprs = reductions.map((r) => r.expr);
   const lanewise = inputs.some((x) => x.access === 'strided');
   const args = intArgs([
@@ -83,6 +86,7 @@ function columnKernel(layout: Layout): Kernel {
     ...reductions.map((_, k) => `y${k}`),
   ]);
   args.divisor = 'f32';
+  Object.assign(args, constantArgs(constants));
   return defineKernel({
     key: `reduceColumns_${layoutKey(layout)}`,
     args,
@@ -92,6 +96,7 @@ function columnKernel(layout: Layout): Kernel {
       const strip = Math.max(1, (f.mode.wide ? 4 : 2) >> (reductions.length - 1));
       const divisor = f.let((values.divisor as unknown as Local<F32>).splat());
       const run = prepareExprs(f, exprs);
+      const numbers = constantPacks(f, values, constants);
       const i0 = f.let(chunk.remU(arg('tiles')).mul(arg('tile')));
       const rest = f.let(chunk.divU(arg('tiles')));
       const block = f.let(rest.remU(arg('blocks')));
@@ -142,7 +147,7 @@ function columnKernel(layout: Layout): Kernel {
             for (const t of turns) {
               const packs = inputs.map((_, j) => kept[j]?.[t] ?? load(j, t));
               const width = pairs ? 2 : 1;
-              run(packs, width).forEach((pack, k) => {
+              run([...packs, ...numbers(width)], width).forEach((pack, k) => {
                 for (let h = 0; h < width; h++) {
                   const a = acc[k]![width * t + h]!;
                   f.set(a, merge(mergeOf(reductions[k]!.op), a, pack[h]!));
@@ -197,7 +202,7 @@ const loadVectors = (f: Fn, at: Local<I32>, pairs: number): Local<V128>[] =>
   Array.from({ length: pairs }, (_, t) => loadElements(f, 'f32', at, 8, 8 * t)).flat() as Local<V128>[];
 
 function rowKernel(layout: Layout): Kernel {
-  const { reductions, inputs } = layout;
+  const { reductions, inputs, constants } = layout;
   const exprs = reductions.map((r) => r.expr);
   const strip = reductions.length <= 3 ? 2 : 1;
   const args = intArgs([
@@ -206,6 +211,7 @@ function rowKernel(layout: Layout): Kernel {
     ...reductions.map((_, k) => `y${k}`),
   ]);
   args.divisor = 'f32';
+  Object.assign(args, constantArgs(constants));
   return defineKernel({
     key: `reduceRows_${layoutKey(layout)}`,
     args,
@@ -213,6 +219,7 @@ function rowKernel(layout: Layout): Kernel {
     chunk(f, values, chunk, scratch) {
       const arg = (name: string) => values[name] as unknown as Local<I32>;
       const run = prepareExprs(f, exprs);
+      const numbers = constantPacks(f, values, constants);
       const block = f.let(chunk.remU(arg('blocks')));
       const o0 = f.let(chunk.divU(arg('blocks')).mul(arg('outers')));
       const o1 = f.let(o0.add(arg('outers')));
@@ -244,7 +251,7 @@ function rowKernel(layout: Layout): Kernel {
               if (one) return pairs ? [one, one] : [one];
               return pairs ? loadElements(f, dtype, place[j]!, 8, 8 * t) : loadElements(f, dtype, place[j]!, 1);
             });
-            run(packs, pairs ? 2 : 1).forEach((pack, k) => {
+            run([...packs, ...numbers(pairs ? 2 : 1)], pairs ? 2 : 1).forEach((pack, k) => {
               const op = mergeOf(reductions[k]!.op);
               if (!pairs) f.set(tail[k]!, merge(op, tail[k]!, pack[0]!));
               else {
@@ -309,16 +316,28 @@ function reduceBlocks(e: Emitter, { space, reductions, inputs, outputs }: Reduce
       ? outputs[k]!
       : { buffer: e.temp(4 * outer * blocks * inner), shape: [outer, blocks, inner], dtype: 'f32' },
   );
-  const stage = blocks === 1 ? reductions : reductions.map((r) => ({ ...r, op: mergeOf(r.op) }));
+  const lifted = liftConstants(
+    reductions.map((r) => r.expr),
+    inputs.length,
+  );
   const layout: Layout = {
-    reductions: stage,
+    reductions: reductions.map(({ op }, k) => ({ op: blocks === 1 ? op : mergeOf(op), expr: lifted.exprs[k]! })),
+    constants: lifted.values.length,
     inputs: inputs.map((x) => ({
       dtype: x.value.dtype,
       access: accessOf(rows ? x.strides[1] : x.strides[2]),
       fixed: !rows && x.strides[1] === 0,
     })),
   };
-  const args: Record<string, number | Buffer> = { outer, red, blocks, length, outers, divisor };
+  const args: Record<string, number | Buffer> = {
+    outer,
+    red,
+    blocks,
+    length,
+    outers,
+    divisor,
+    ...constantValues(lifted.values),
+  };
   if (!rows) {
     // Rows that are walked together, column by column: so few that the memory is read in order all the same.
     const group = tile <= 64 ? Math.floor(256 / tile) : 1;

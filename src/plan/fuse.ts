@@ -177,12 +177,18 @@ export function fuse(graph: Graph, enabled = true): Fused {
       continue;
     const size = sizeOf(out.shape);
     const full = n.inputs.filter((x) => x.size === size && size > 1);
+    // Reductions over the same space will become one kernel (rule 3), so they count as one.
+    const groups = new Map<string, Set<string>>();
+    for (const k of kernels) {
+      const key = kindOf(k) === 'reduce' ? `reduce ${k.inputs[0]!.shape} over ${(k.attrs as ReduceAttrs).axes}` : `${k.id}`;
+      groups.set(key, new Set([...(groups.get(key) ?? []), ...reads.get(k)!]));
+    }
     let again = 0;
-    for (const k of kernels) again += full.filter((x) => !reads.get(k)!.has(x.id)).length;
+    for (const seen of groups.values()) again += full.filter((x) => !seen.has(x.id)).length;
     // In accesses per element. An operation costs about a tenth of one (measured: a core streams ~10 GB/s).
-    const recompute = again + 0.1 * E.costOf(exprOf(n)) * (kernels.size - 1);
-    const store = full.length + 1 + kernels.size;
-    if (kernels.size > 1 && recompute >= store) continue;
+    const recompute = again + 0.1 * E.costOf(exprOf(n)) * (groups.size - 1);
+    const store = full.length + 1 + groups.size;
+    if (groups.size > 1 && recompute >= store) continue;
     if ([...kernels].some((k) => new Set([...reads.get(k)!, ...n.inputs.map((x) => x.id)]).size > maxOperands))
       continue;
     inside.set(n, kernels);
