@@ -9,6 +9,8 @@ export interface DepthwiseGeometry {
   readonly channels: number;
   readonly rows: Axis;
   readonly columns: Axis;
+  /** Zeros after the last input column. */
+  readonly after: number;
 }
 
 /**
@@ -22,5 +24,5 @@ export function depthwiseGeometry(op: string, x: Value, w: Value, y: Value, attr
       `${op}: expected w [kh, kw, 1, C] and groups = C; got x [${x.shape}], w [${w.shape}], groups ${groups}.\n` +
         'Use conv2d for a channel multiplier.',
     );
-  return { batch, channels: cin, rows, columns };
+  return { batch, channels: cin, rows, columns, after: attrs.padding[3] };
 }

@@ -10,23 +10,33 @@ import type { ConvAttrs } from './convGeometry.ts';
 import { type DepthwiseGeometry, depthwiseGeometry } from './depthwiseGeometry.ts';
 import { globalWeightGrad, isGlobal } from './depthwiseGlobal.ts';
 import { defineKernel } from './kernel.ts';
-import { channelBlocks, type Lanes } from './lanes.ts';
+import { blocksBetween, pairLanes, Stepper } from './lanes.ts';
 import type { Lowering } from './lower.ts';
-import { type Fn, f32, f32x4, type I32, i32, type Local, loadF32, loadV128, type V128 } from './wasm.ts';
-import { axisKey, emitSweep, forwardPlan, forwardRowTaps, type Run, sweepNewRows } from './window.ts';
+import { type Fn, f32, f32x4, type I32, type Local, loadF32, loadV128, type V128 } from './wasm.ts';
+import {
+  emitSweep,
+  forwardPattern,
+  forwardTaps,
+  newRows,
+  type Pattern,
+  type Tile,
+  tapsKey,
+  walkArgs,
+  walkOf,
+} from './window.ts';
 
-/** Output columns per turn of the inner loop. */
-const unroll = 4;
+/** Output columns per turn of the inner loop: four. */
+const patternFor = (g: DepthwiseGeometry): Pattern => forwardPattern(g.columns, g.after, 4);
 
 /** acc[tap] += x(column) · dy(output) over the feeds of one tile; every x and dy is loaded once. */
-function emitProducts(f: Fn, lanes: Lanes, run: Run, pixel: number, acc: Local<V128>[][], x: I32, dy: I32) {
+function emitProducts(f: Fn, tile: Tile, acc: Local<V128>[][], x: Stepper, dy: Stepper) {
   const grads: Local<V128>[][] = [];
   let column = -1;
   let u: Local<V128>[] = [];
-  for (const feed of run.feeds) {
-    if (feed.column !== column) u = lanes.load(f, x, feed.column * pixel);
+  for (const feed of tile.feeds) {
+    if (feed.column !== column) u = pairLanes.load(f, x.to(feed.column));
     column = feed.column;
-    grads[feed.output] ??= lanes.load(f, dy, feed.output * pixel);
+    grads[feed.output] ??= pairLanes.load(f, dy.to(feed.output));
     const g = grads[feed.output] as Local<V128>[];
     const sum = acc[feed.tap] as Local<V128>[];
     sum.forEach((a, v) => {
@@ -36,68 +46,138 @@ function emitProducts(f: Fn, lanes: Lanes, run: Run, pixel: number, acc: Local<V
 }
 
 /** Tiles of a run at a time: all channels of their inputs and gradients stay in half of a 32 KB cache. */
-const tilesAtOnce = (run: Run, stride: number, pixel: number) =>
-  Math.max(1, Math.floor(16384 / (pixel * run.outputs * (stride + 1))));
+const tilesAtOnce = (p: Pattern, stride: number, pixel: number) =>
+  Math.max(1, Math.floor(16384 / (pixel * p.inside.outputs * (stride + 1))));
 
-export function depthwiseWeightGradKernel({ rows, columns, channels }: DepthwiseGeometry) {
-  const pixel = 4 * channels;
-  const rowBytes = columns.size * pixel;
-  const wRow = columns.kernel * pixel;
-  const wBytes = rows.kernel * wRow;
-  const runs = forwardPlan(columns, unroll);
+function depthwiseWeightGradKernel(g: DepthwiseGeometry) {
+  const { rows, columns } = g;
+  const pattern = patternFor(g);
+  const { outputs } = pattern.inside;
   return defineKernel({
-    key: `depthwiseWeightGrad_${axisKey(rows)}_${axisKey(columns)}_c${channels}`,
-    args: { x: 'i32', dy: 'i32', partials: 'i32', rows: 'i32', rowsPerChunk: 'i32' },
+    key: `depthwiseWeightGrad_${tapsKey(rows)}_${tapsKey(columns)}+${g.after}`,
+    args: {
+      x: 'i32',
+      dy: 'i32',
+      partials: 'i32',
+      rows: 'i32',
+      rowsPerChunk: 'i32',
+      inRows: 'i32',
+      inColumns: 'i32',
+      outRows: 'i32',
+      outColumns: 'i32',
+      pixel: 'i32',
+      tilesAtOnce: 'i32',
+      ...walkArgs,
+    },
     scratchBytes: 16,
     chunk(f, a, chunk, scratch) {
+      const { pixel } = a;
+      const pairs = f.let(pixel.and(-32));
+      const inRow = f.let(a.inColumns.mul(pixel));
+      const outRow = f.let(a.outColumns.mul(pixel));
+      const tapRow = f.let(pixel.mul(columns.kernel));
+      const wBytes = f.let(tapRow.mul(rows.kernel));
+      const inTile = f.let(pixel.mul(pattern.step));
+      const outTile = f.let(pixel.mul(outputs));
       const row = f.let(chunk.mul(a.rowsPerChunk));
       const end = f.let(row.add(a.rowsPerChunk));
       f.set(end, end.minS(a.rows));
       const sums = f.let(a.partials.add(chunk.mul(wBytes)));
       f.fill(sums, 0, wBytes);
+      const dy = f.let(a.dy.add(row.mul(outRow)));
       f.while(row.ltS(end), () => {
-        const o = f.let(row.remU(rows.outSize));
-        const image = f.let(a.x.add(row.divU(rows.outSize).mul(rows.size * rowBytes)));
-        const taps = forwardRowTaps(f, rows, o);
-        const input = f.let(image.add(taps.input.mul(rowBytes)));
-        const dy = f.let(a.dy.add(row.mul(columns.outSize * pixel)));
-        const weight = f.let(sums.add(taps.first.mul(wRow)));
-        sweepNewRows(f, 'forward', rows, o, image, rowBytes, scratch);
-        emitSweep(f, dy, i32(columns.outSize * pixel), scratch);
-        for (const run of runs) {
-          const x = f.let(input.add(run.inStart * pixel));
-          const g = f.let(dy.add(run.outStart * pixel));
-          const most = tilesAtOnce(run, columns.stride, pixel);
-          const left = f.let(i32(run.count));
-          const tileBytes = run.outputs * pixel;
-          f.while(i32(0).ltS(left), () => {
-            const count = f.let(left.minS(most));
-            const xRow = f.let(x.add(0));
-            const wRowAt = f.let(weight.add(0));
-            const gEnd = f.let(count.mul(tileBytes));
-            f.for(0, taps.count, 1, () => {
-              channelBlocks(f, channels, (cb, lanes) => {
-                const wAt = f.let(wRowAt.add(cb));
-                const xAt = f.let(xRow.add(cb));
-                const acc = Array.from({ length: columns.kernel }, (_, s) => lanes.load(f, wAt, s * pixel));
-                const gAt = f.let(g.add(cb));
-                f.for(0, gEnd, tileBytes, () => {
-                  emitProducts(f, lanes, run, pixel, acc, xAt, gAt);
-                  f.inc(xAt, run.inStep * pixel);
-                  f.inc(gAt, tileBytes);
+        const o = f.let(row.remU(a.outRows));
+        const image = f.let(a.x.add(row.divU(a.outRows).mul(a.inRows).mul(inRow)));
+        const fresh = newRows(f, 'forward', rows, a.inRows, o);
+        emitSweep(f, image.add(fresh.from.mul(inRow)), f.let(fresh.end.sub(fresh.from).mul(inRow)), scratch);
+        emitSweep(f, dy, outRow, scratch);
+        const taps = forwardTaps(f, rows, a.inRows, o);
+        const input = f.let(image.add(taps.input.mul(inRow)));
+        const weight = f.let(sums.add(taps.first.mul(tapRow)));
+        const inStep = f.let(inRow.mul(taps.inStep));
+        const x = f.let(input.add(pixel.mul(pattern.base)));
+        const grad = f.let(dy as I32);
+        /** `count` equal tiles: the sums of a row of taps stay in registers while they go by. */
+        const tiles = (tile: Tile, count: I32 | 1) => {
+          const xRow = f.let(x as I32);
+          const wRow = f.let(weight as I32);
+          const span = count === 1 ? outTile : f.let(outTile.mul(count));
+          f.for(0, taps.count, 1, () => {
+            f.for(0, pairs, 32, (cb) => {
+              const wAt = f.let(wRow.add(cb));
+              const place = new Stepper(f, wAt, pixel);
+              const acc = Array.from({ length: columns.kernel }, (_, s) => pairLanes.load(f, place.to(s)));
+              const xAt = f.let(xRow.add(cb));
+              const gAt = f.let(grad.add(cb));
+              const turn = () => emitProducts(f, tile, acc, new Stepper(f, xAt, pixel), new Stepper(f, gAt, pixel));
+              if (count === 1) turn();
+              else {
+                const gEnd = f.let(gAt.add(span));
+                f.while(gAt.ne(gEnd), () => {
+                  turn();
+                  f.inc(xAt, inTile);
+                  f.inc(gAt, outTile);
                 });
-                acc.forEach((sum, s) => {
-                  lanes.store(f, wAt, sum, s * pixel);
-                });
+              }
+              const back = new Stepper(f, wAt, pixel);
+              acc.forEach((sum, s) => {
+                pairLanes.store(f, back.to(s), sum);
               });
-              f.inc(xRow, taps.inStep * rowBytes);
-              f.inc(wRowAt, wRow);
             });
-            f.inc(x, count.mul(run.inStep * pixel));
-            f.inc(g, gEnd);
-            f.set(left, left.sub(count));
+            f.inc(xRow, inStep);
+            f.inc(wRow, tapRow);
+          });
+          f.inc(x, count === 1 ? inTile : inTile.mul(count));
+          f.inc(grad, span);
+        };
+        if (pattern.heads.length)
+          f.if(a.heads, () => {
+            for (const tile of pattern.heads) tiles(tile, 1);
+          });
+        const left = f.let(a.tiles as I32);
+        f.while(left.gtS(0), () => {
+          const count = f.let(left.minS(a.tilesAtOnce));
+          tiles(pattern.inside, count);
+          f.set(left, left.sub(count));
+        });
+        // Columns that no tile covers, for all channels; and every column for the channels that fill no pair.
+        const first = f.let(a.tiles.add(a.heads.mul(pattern.heads.length)).mul(outputs));
+        const last = f.let(first.add(a.middle));
+        f.if(a.middle.or(pixel.sub(pairs)), () => {
+          const some = f.let(pixel.eq(pairs));
+          const column = f.let(first.mul(some));
+          const stop = f.let(a.outColumns.sub(a.outColumns.sub(last).mul(some)));
+          f.while(column.ltS(stop), () => {
+            const across = forwardTaps(f, columns, a.inColumns, column);
+            const start = f.let(pairs.mul(column.ltS(first).or(column.geS(last))));
+            blocksBetween(f, start, pixel, (cb, lanes) => {
+              const u = lanes.load(f, f.let(dy.add(column.mul(pixel)).add(cb)));
+              const xRow = f.let(input.add(across.input.mul(pixel)).add(cb));
+              const wRow = f.let(weight.add(across.first.mul(pixel)).add(cb));
+              f.for(0, taps.count, 1, () => {
+                const [xAt, wAt] = [f.let(xRow as I32), f.let(wRow as I32)];
+                f.for(0, across.count, 1, () => {
+                  const v = lanes.load(f, xAt);
+                  const sum = lanes.load(f, wAt).map((t, i) => f.let(f.madd(v[i] as V128, u[i] as V128, t)));
+                  lanes.store(f, wAt, sum);
+                  f.inc(xAt, pixel.mul(across.inStep));
+                  f.inc(wAt, pixel);
+                });
+                f.inc(xRow, inStep);
+                f.inc(wRow, tapRow);
+              });
+            });
+            f.inc(column, 1);
+          });
+        });
+        if (pattern.tails.length) {
+          f.inc(x, a.middle.mul(columns.stride).mul(pixel));
+          f.inc(grad, a.middle.mul(pixel));
+          pattern.tails.forEach((tile, i) => {
+            f.if(a.tail.eq(i), () => tiles(tile, 1));
           });
         }
+        f.inc(dy, outRow);
         f.inc(row, 1);
       });
     },
@@ -157,7 +237,26 @@ export const depthwiseWeightGradWasm: Lowering<ConvAttrs> = (e, [x, dy], [dw], a
   const count = Math.ceil(rows / rowsPerChunk);
   const n = g.rows.kernel * g.columns.kernel * g.channels;
   const partials = count === 1 ? dw!.buffer : e.temp(4 * n * count);
-  e.call(depthwiseWeightGradKernel(g), { x: x!.buffer, dy: dy!.buffer, partials, rows, rowsPerChunk }, count);
+  const pattern = patternFor(g);
+  const pixel = 4 * g.channels;
+  e.call(
+    depthwiseWeightGradKernel(g),
+    {
+      x: x!.buffer,
+      dy: dy!.buffer,
+      partials,
+      rows,
+      rowsPerChunk,
+      inRows: g.rows.size,
+      inColumns: g.columns.size,
+      outRows: g.rows.outSize,
+      outColumns: g.columns.outSize,
+      pixel,
+      tilesAtOnce: tilesAtOnce(pattern, g.columns.stride, pixel),
+      ...walkOf(pattern, g.columns.outSize, g.columns.size),
+    },
+    count,
+  );
   if (count === 1) return;
   const block = 4096;
   e.call(mergePartialsKernel, { partials, out: dw!.buffer, n, count, block }, Math.ceil(n / block));

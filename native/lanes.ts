@@ -4,7 +4,7 @@
  * The one idea: a single channel is a splat load and a one-lane store, so tails run the same vector code as the body.
  */
 import type { EpilogueCursor } from './epilogue.ts';
-import { type Fn, type I32, i32, type Local, loadSplat, loadV128, type V128 } from './wasm.ts';
+import { type Fn, type I32, type IntLike, i32, type Local, loadSplat, loadV128, type V128 } from './wasm.ts';
 
 /** How many neighbouring channels a block holds and how they come and go. */
 export interface Lanes {
@@ -50,6 +50,45 @@ export function channelBlocks(f: Fn, channels: number, body: (cb: I32, lanes: La
   const rest = channels & ~3;
   if (channels - rest === 1) body(i32(4 * rest), singleLane);
   else if (channels > rest) f.for(4 * rest, 4 * channels, 4, (cb) => body(cb, singleLane));
+}
+
+/** The same for a number of channels known at run time: those at the bytes from `from` to `end` of a pixel. */
+export function blocksBetween(f: Fn, from: IntLike, end: Local<I32>, body: (cb: I32, lanes: Lanes) => void): void {
+  const cb = f.let(i32(from));
+  const pairs = f.let(end.sub(31));
+  f.while(cb.ltS(pairs), () => {
+    body(cb, pairLanes);
+    f.inc(cb, 32);
+  });
+  f.if(cb.ltS(f.let(end.sub(15))), () => {
+    body(cb, quadLanes);
+    f.inc(cb, 16);
+  });
+  f.while(cb.ltS(end), () => {
+    body(cb, singleLane);
+    f.inc(cb, 4);
+  });
+}
+
+/** A pointer that moves by a step known at run time, forward only; one addition per step. */
+export class Stepper {
+  readonly at: Local<I32>;
+  private readonly f: Fn;
+  private readonly step: I32;
+  private place = 0;
+  /** Starts at `from` and takes `step` bytes at a time. */
+  constructor(f: Fn, from: I32, step: I32) {
+    this.f = f;
+    this.step = step;
+    this.at = f.let(from);
+  }
+  /** The address `n` steps from the start. */
+  to(n: number): Local<I32> {
+    const by = n - this.place;
+    if (by) this.f.inc(this.at, this.step.mul(by));
+    this.place = n;
+    return this.at;
+  }
 }
 
 /** Stores a block of results after the epilogue at the cursor's place. */

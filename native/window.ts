@@ -1,36 +1,21 @@
 /**
- * Window sums along one axis, planned when the code is generated.
+ * Window sums along one axis: what is known when the code is generated, and what is left to run time.
  *
- * The one idea: outputs are cut into tiles of neighbours, and for each tile the plan lists which input column feeds which
- * output through which tap. Tiles with the same list form a run: one loop for the inside, straight code for the edges,
- * where the list is merely shorter. No column test is left at run time.
+ * The one idea: outputs are cut into tiles of neighbours. Kernel, stride, dilation and padding fix which input column feeds
+ * which output of a tile through which tap, inside and at both edges, whatever the size. So the code holds one tile for
+ * the inside and a few for the edges, where the list of feeds is merely shorter, and `walkOf` says from the sizes how
+ * many tiles there are and which edges occur. What no tile covers, such as maps smaller than one, goes column by column.
  */
-import { type Fn, type I32, i32, loadI32 } from './wasm.ts';
-
-export interface Feed {
-  /** Input column, counted from the tile's first. */
-  readonly column: number;
-  /** Output, counted from the tile's first. */
-  readonly output: number;
-  readonly tap: number;
-}
-
-/** `count` tiles of `outputs` outputs with equal feeds. */
-export interface Run {
-  readonly count: number;
-  readonly outputs: number;
-  readonly outStart: number;
-  readonly inStart: number;
-  /** Input columns from one tile to the next. */
-  readonly inStep: number;
-  /** In ascending order of columns. */
-  readonly feeds: readonly Feed[];
-}
+import { type Fn, type I32, i32, type Local, loadI32 } from './wasm.ts';
 
 /** One axis of a convolution: input and output sizes, and what lies between. */
-export interface Axis {
+export interface Axis extends AxisTaps {
   readonly size: number;
   readonly outSize: number;
+}
+
+/** An axis but for its sizes. */
+export interface AxisTaps {
   readonly kernel: number;
   readonly stride: number;
   readonly dilation: number;
@@ -38,81 +23,150 @@ export interface Axis {
   readonly before: number;
 }
 
-export const axisKey = (a: Axis) => `${a.size}>${a.outSize}k${a.kernel}s${a.stride}d${a.dilation}p${a.before}`;
+export const tapsKey = (a: AxisTaps) => `k${a.kernel}s${a.stride}d${a.dilation}p${a.before}`;
+export const axisKey = (a: Axis) => `${a.size}>${a.outSize}${tapsKey(a)}`;
 
 /** Outputs along one axis; `padding` is both sides together. */
 export const outputSize = (size: number, padding: number, kernel: number, stride: number, dilation: number) =>
   Math.floor((size + padding - (kernel - 1) * dilation - 1) / stride) + 1;
 
-function plan(
-  total: number,
-  tile: number,
-  sources: (output: number) => readonly { input: number; tap: number }[],
-): Run[] {
-  const runs: Run[] = [];
-  const signature = (r: Run) => JSON.stringify([r.outputs, r.feeds]);
-  for (let start = 0; start < total; start += tile) {
-    const outputs = Math.min(tile, total - start);
-    const list = Array.from({ length: outputs }, (_, o) =>
-      sources(start + o).map(({ input, tap }) => ({ column: input, output: o, tap })),
-    ).flat();
-    const inStart = list.length ? Math.min(...list.map((x) => x.column)) : 0;
-    const feeds = list
-      .map((x) => ({ ...x, column: x.column - inStart }))
-      .sort((a, b) => a.column - b.column || a.output - b.output);
-    const run: Run = { count: 1, outputs, outStart: start, inStart, inStep: 0, feeds };
-    const last = runs[runs.length - 1];
-    const step = last ? inStart - (last.inStart + (last.count - 1) * last.inStep) : 0;
-    if (last && signature(last) === signature(run) && (last.count === 1 || step === last.inStep))
-      runs[runs.length - 1] = { ...last, count: last.count + 1, inStep: step };
-    else runs.push(run);
-  }
-  return runs;
+export interface Feed {
+  /** Input column, counted from the tile's base. */
+  readonly column: number;
+  /** Output, counted from the tile's first. */
+  readonly output: number;
+  readonly tap: number;
 }
 
-/** Output o is fed by inputs o·stride + tap·dilation − before. */
-export const forwardPlan = (a: Axis, tile: number): Run[] =>
-  plan(a.outSize, tile, (o) =>
-    Array.from({ length: a.kernel }, (_, tap) => ({ input: o * a.stride + tap * a.dilation - a.before, tap })).filter(
-      ({ input }) => input >= 0 && input < a.size,
-    ),
-  );
+/** Neighbouring outputs and what feeds them, in ascending order of columns. */
+export interface Tile {
+  readonly outputs: number;
+  readonly feeds: readonly Feed[];
+}
 
-/** Gradient of input i is fed by outputs (i + before − tap·dilation)/stride where that is a whole number. */
-export const gradPlan = (a: Axis, tile: number): Run[] =>
-  plan(a.size, tile, (i) =>
-    Array.from({ length: a.kernel }, (_, tap) => ({ input: (i + a.before - tap * a.dilation) / a.stride, tap })).filter(
-      ({ input }) => Number.isInteger(input) && input >= 0 && input < a.outSize,
-    ),
-  );
+/** The tiles of an axis of any size. Tile t starts at output t·outputs and counts columns from base + t·step. */
+export interface Pattern {
+  readonly inside: Tile;
+  /** Tiles that begin left of the input, in order from output 0. */
+  readonly heads: readonly Tile[];
+  /** What the last tile may be: fewer outputs, or columns right of the input. */
+  readonly tails: readonly Tile[];
+  readonly base: number;
+  readonly step: number;
+  /** Tiles start at multiples of this. */
+  readonly align: number;
+}
 
-/** Emits `body` for every tile of the run: byte offsets of its first input column and first output. */
-export function forRun(f: Fn, run: Run, pixel: number, body: (input: I32, output: I32) => void): void {
-  const input = run.inStart * pixel;
-  const output = run.outStart * pixel;
-  if (run.count === 1) {
-    body(i32(input), i32(output));
-    return;
-  }
-  const inAt = f.let(i32(input));
-  f.for(output, output + run.count * run.outputs * pixel, run.outputs * pixel, (outAt) => {
-    body(inAt, outAt);
-    f.inc(inAt, run.inStep * pixel);
+const same = (a: Tile, b: Tile) => JSON.stringify(a) === JSON.stringify(b);
+
+/** The tile's first outputs, fed by the columns from `low` to below `high`. */
+const cut = (t: Tile, outputs: number, low: number, high: number): Tile => ({
+  outputs,
+  feeds: t.feeds.filter((x) => x.output < outputs && x.column >= low && x.column < high),
+});
+
+/** Head tiles beyond this number (huge padding) are not worth their code. */
+const mostHeads = 2;
+
+function patternOf(
+  outputs: number,
+  step: number,
+  align: number,
+  sources: readonly Feed[],
+  columnsAfter: (outputs: number) => readonly number[],
+): Pattern {
+  const base = Math.min(...sources.map((x) => x.column));
+  const feeds = sources
+    .map((x) => ({ ...x, column: x.column - base }))
+    .sort((a, b) => a.column - b.column || a.output - b.output);
+  const inside: Tile = { outputs, feeds };
+  const heads: Tile[] = [];
+  for (let at = base; at < 0; at += step) heads.push(cut(inside, outputs, -at, Number.POSITIVE_INFINITY));
+  const tails: Tile[] = [];
+  for (let n = 1; n <= outputs; n++)
+    for (const left of columnsAfter(n)) {
+      const tile = cut(inside, n, 0, left - base);
+      if (![inside, ...tails].some((t) => same(t, tile))) tails.push(tile);
+    }
+  return { inside, heads: heads.length > mostHeads ? [] : heads, tails, base, step, align };
+}
+
+const span = (a: AxisTaps) => (a.kernel - 1) * a.dilation + 1;
+
+/** Output o is fed by inputs o·stride + tap·dilation − before. `after` counts the zeros after the last input. */
+export function forwardPattern(a: AxisTaps, after: number, outputs: number): Pattern {
+  const sources = Array.from({ length: outputs * a.kernel }, (_, i) => {
+    const [output, tap] = [Math.floor(i / a.kernel), i % a.kernel];
+    return { column: output * a.stride + tap * a.dilation - a.before, output, tap };
   });
+  // Of the zeros after the input the last window leaves out up to stride − 1.
+  return patternOf(outputs, outputs * a.stride, 1, sources, (n) =>
+    Array.from({ length: a.stride }, (_, unused) => (n - 1) * a.stride + span(a) - a.before - after + unused),
+  );
 }
 
-/** Taps of one row: first, first + step, … (count of them). */
-export interface RowTaps {
+/**
+ * Gradient of input i is fed by outputs (i + before − tap·dilation)/stride where that is a whole number. `outputs` is a
+ * multiple of the stride, so that every tile has the same feeds.
+ */
+export function gradPattern(a: AxisTaps, after: number, outputs: number): Pattern {
+  const sources: Feed[] = [];
+  for (let output = 0; output < outputs; output++)
+    for (let tap = 0; tap < a.kernel; tap++) {
+      const column = (output + a.before - tap * a.dilation) / a.stride;
+      if (Number.isInteger(column)) sources.push({ column, output, tap });
+    }
+  return patternOf(outputs, outputs / a.stride, a.stride, sources, (n) => [
+    Math.floor((n + a.before + after - span(a)) / a.stride) + 1,
+  ]);
+}
+
+/** The feeds of the gradient of a convolution of stride 1 are those of a convolution by the taps in reverse. */
+export const reversed = (a: AxisTaps, after: number): readonly [AxisTaps, number] => [
+  { ...a, before: span(a) - 1 - a.before },
+  span(a) - 1 - after,
+];
+
+/** How a row of given sizes is walked: heads or none, `tiles` inside, `middle` single columns, a tail or none (−1). */
+export interface Walk {
+  readonly heads: number;
+  readonly tiles: number;
+  readonly middle: number;
+  readonly tail: number;
+}
+
+/** `size` outputs from `inputs` inputs. */
+export function walkOf(p: Pattern, size: number, inputs: number): Walk {
+  const { outputs, feeds } = p.inside;
+  const reach = Math.max(...feeds.map((x) => x.column)) + 1;
+  const whole = Math.min(Math.floor(size / outputs), Math.floor((inputs - p.base - reach) / p.step) + 1);
+  const heads = p.heads.length;
+  if (whole < heads || (p.base < 0 && heads === 0)) return { heads: 0, tiles: 0, middle: size, tail: -1 };
+  const tiles = Math.max(0, whole) - heads;
+  const rest = size - Math.max(0, whole) * outputs;
+  const over = rest > outputs ? Math.ceil((rest - outputs) / p.align) * p.align : 0;
+  const n = rest - over;
+  const base = p.base + ((size - n) * p.step) / outputs;
+  const tail = base < 0 ? -1 : p.tails.findIndex((t) => same(t, cut(p.inside, n, 0, inputs - base)));
+  return { heads: heads ? 1 : 0, tiles, middle: tail < 0 ? rest : over, tail };
+}
+
+/** Arguments of a kernel that walks rows, and their values. */
+export const walkArgs = { heads: 'i32', tiles: 'i32', middle: 'i32', tail: 'i32' } as const;
+export type WalkArgs = { readonly [K in keyof typeof walkArgs]: Local<I32> };
+
+/** Taps of one place: first, first + step, … (count of them). */
+export interface Taps {
   readonly first: I32;
   readonly count: I32;
-  /** Input row of the first tap; each further tap is `inStep` rows on. */
+  /** Input of the first tap; each further tap is `inStep` inputs on. */
   readonly input: I32;
   readonly inStep: number;
   readonly step: number;
 }
 
-/** Taps of output row `o` whose input row lies inside. */
-export function forwardRowTaps(f: Fn, a: Axis, o: I32): RowTaps {
+/** Taps of output `o` whose input lies inside. */
+export function forwardTaps(f: Fn, a: AxisTaps, inputs: I32, o: I32): Taps {
   const start = f.let(o.mul(a.stride).sub(a.before));
   const first = f.let(
     i32(a.dilation - 1)
@@ -121,11 +175,13 @@ export function forwardRowTaps(f: Fn, a: Axis, o: I32): RowTaps {
   );
   f.set(first, first.maxS(0));
   const end = f.let(
-    i32(a.size + a.dilation - 1)
+    inputs
+      .add(a.dilation - 1)
       .sub(start)
       .divS(a.dilation),
   );
   f.set(end, end.minS(a.kernel));
+  f.set(end, end.maxS(first));
   return {
     first,
     count: f.let(end.sub(first)),
@@ -137,25 +193,20 @@ export function forwardRowTaps(f: Fn, a: Axis, o: I32): RowTaps {
 
 const gcd = (a: number, b: number): number => (b ? gcd(b, a % b) : a);
 
-/** Taps of the gradient of input row `i` whose output row is a whole number and inside. */
-export function gradRowTaps(f: Fn, a: Axis, i: I32): RowTaps {
+/** Taps of the gradient of input `i` whose output, one of `outputs`, is a whole number and inside. */
+export function gradTaps(f: Fn, a: AxisTaps, outputs: I32, i: I32): Taps {
   const first = f.let(i32(0));
   const count = f.let(i32(0));
   const p = f.let(i.add(a.before));
+  const limit = f.let(outputs.mul(a.stride));
   f.for(0, a.kernel, 1, (tap) => {
     const t = f.let(p.sub(tap.mul(a.dilation)));
-    f.if(
-      t
-        .geS(0)
-        .and(t.ltS(a.outSize * a.stride))
-        .and(t.remS(a.stride).eqz()),
-      () => {
-        f.if(count.eqz(), () => {
-          f.set(first, tap);
-        });
-        f.inc(count, 1);
-      },
-    );
+    f.if(t.geS(0).and(t.ltS(limit)).and(t.remS(a.stride).eqz()), () => {
+      f.if(count.eqz(), () => {
+        f.set(first, tap);
+      });
+      f.inc(count, 1);
+    });
   });
   const step = a.stride / gcd(a.stride, a.dilation);
   return {
@@ -181,28 +232,16 @@ export function emitSweep(f: Fn, from: I32, bytes: I32, scratch: I32): void {
   f.storeI32(scratch, seen);
 }
 
-/** Sweeps the input rows that output row `o` is the first to read. */
-export function sweepNewRows(
-  f: Fn,
-  pass: 'forward' | 'grad',
-  a: Axis,
-  o: I32,
-  image: I32,
-  rowBytes: number,
-  scratch: I32,
-): void {
+/** Input rows [from, end) that output row `o` is the first to read. */
+export function newRows(f: Fn, pass: 'forward' | 'grad', a: AxisTaps, inputs: I32, o: I32): { from: I32; end: I32 } {
   if (pass === 'forward') {
-    const reach = (a.kernel - 1) * a.dilation + 1;
-    const end = f.let(o.mul(a.stride).add(reach - a.before));
-    const from = f.let(end.sub(Math.min(a.stride, reach)));
+    const end = f.let(o.mul(a.stride).add(span(a) - a.before));
+    const from = f.let(end.sub(Math.min(a.stride, span(a))));
     f.set(from, from.maxS(0));
-    f.set(end, end.minS(a.size));
-    emitSweep(f, image.add(from.mul(rowBytes)), f.let(end.sub(from).mul(rowBytes)), scratch);
-    return;
+    f.set(end, end.minS(inputs));
+    return { from, end };
   }
   const p = f.let(o.add(a.before));
-  const y = f.let(p.divU(a.stride));
-  f.if(p.remU(a.stride).eqz().and(y.ltS(a.outSize)), () => {
-    emitSweep(f, image.add(y.mul(rowBytes)), i32(rowBytes), scratch);
-  });
+  const from = f.let(p.divU(a.stride));
+  return { from, end: f.let(from.add(p.remU(a.stride).eqz().and(from.ltS(inputs)))) };
 }
