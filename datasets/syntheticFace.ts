@@ -80,20 +80,51 @@ function drawBackdrop(out: Float32Array, size: number, p: Person, s: Shot, cos: 
   }
 }
 
+const blush: Rgb = [0.85, 0.3, 0.28];
+const teeth: Rgb = [0.9, 0.88, 0.83];
+const eyeWhite: Rgb = [0.93, 0.91, 0.89];
+const pupil: Rgb = [0.03, 0.03, 0.03];
+const lashColour: Rgb = [0.08, 0.05, 0.05];
+const glass: Rgb = [0.85, 0.9, 0.95];
+
+/** Shades of a person's colours, by percent. */
+const palette = (p: Person) => ({
+  skin55: dim(p.skin, 0.55),
+  hair85: dim(p.hair, 0.85),
+  lip30: dim(p.lip, 0.3),
+  skin50: dim(p.skin, 0.5),
+  skin62: dim(p.skin, 0.62),
+  hair75: dim(p.hair, 0.75),
+  skin30: dim(p.skin, 0.3),
+  skin25: dim(p.skin, 0.25),
+  hair135: dim(p.hair, 1.35),
+  skin80: dim(p.skin, 0.8),
+});
+type Palette = ReturnType<typeof palette>;
+
 /** Features painted on the turned sphere: (px, py) are the face's own coordinates in pixels. */
-function drawFeatures(out: Float32Array, o: number, px: number, py: number, soft: number, p: Person, s: Shot): void {
+function drawFeatures(
+  out: Float32Array,
+  o: number,
+  px: number,
+  py: number,
+  soft: number,
+  p: Person,
+  s: Shot,
+  c: Palette,
+): void {
   const ax = px < 0 ? -px : px;
   const side = px < 0 ? -1 : 1;
   // cheeks
   if (py > -2 && py < 26) {
     const q = ((ax - 21) * (ax - 21)) / 110 + ((py - 11) * (py - 11)) / 90;
-    if (q < 1) paint(out, o, [0.85, 0.3, 0.28], (1 - q) * p.blush);
+    if (q < 1) paint(out, o, blush, (1 - q) * p.blush);
   }
   // line from nose to mouth corner
   const mouthY = p.eyeY + p.noseLen + p.mouthGap;
   if (p.fold > 0.05 && py > mouthY - 13 && py < mouthY + 4) {
     const line = p.noseW + 1.5 + (py - (mouthY - 13)) * 0.45;
-    paint(out, o, dim(p.skin, 0.55), cover(Math.abs(ax - line) - 0.5, 2.2) * p.fold);
+    paint(out, o, c.skin55, cover(Math.abs(ax - line) - 0.5, 2.2) * p.fold);
   }
   // beard and moustache, below the lips in drawing order
   if (p.beard !== 'none' && py > mouthY - 11) {
@@ -102,7 +133,7 @@ function drawFeatures(out: Float32Array, o: number, px: number, py: number, soft
     const lip = cover(Math.abs(py - mouthY + 5 - ax * 0.14) - 2.6, 2) * cover(ax - p.mouthW * 1.05, 2);
     const where =
       p.beard === 'moustache' ? lip : p.beard === 'goatee' ? Math.max(goatee, lip) : Math.max(full, lip, goatee);
-    paint(out, o, dim(p.hair, 0.85), where * (p.beard === 'stubble' ? 0.38 : 0.88));
+    paint(out, o, c.hair85, where * (p.beard === 'stubble' ? 0.38 : 0.88));
   }
   // mouth
   const my = mouthY + (ax * ax * 0.018 - 1.2) * -s.smile;
@@ -117,8 +148,8 @@ function drawFeatures(out: Float32Array, o: number, px: number, py: number, soft
       const low = py - (my + gap * 0.7 + p.lipLow * root);
       paint(out, o, p.lip, cover(Math.max(up, low), soft));
       const inside = Math.max(my - gap * 0.3 - py, py - my - gap * 0.7);
-      paint(out, o, dim(p.lip, 0.3), cover(inside - 0.35, soft) * cover(ax - half, 2));
-      if (gap > 1.5) paint(out, o, [0.9, 0.88, 0.83], cover(Math.max(inside + 0.4, py - my), soft));
+      paint(out, o, c.lip30, cover(inside - 0.35, soft) * cover(ax - half, 2));
+      if (gap > 1.5) paint(out, o, teeth, cover(Math.max(inside + 0.4, py - my), soft));
     }
   }
   // eyes and brows, in a frame centred on the eye, x outward
@@ -126,7 +157,7 @@ function drawFeatures(out: Float32Array, o: number, px: number, py: number, soft
   const ey = py - p.eyeY;
   if (ex > -14 && ex < 14 && ey > -22 && ey < 10) {
     const socket = (ex * ex) / 100 + (ey * ey) / 50;
-    if (socket < 1) paint(out, o, dim(p.skin, 0.5), (1 - socket) * p.socket);
+    if (socket < 1) paint(out, o, c.skin50, (1 - socket) * p.socket);
     const sx = ex;
     const sy = ey + ex * p.slant;
     const lens = 1 - (sx * sx) / (p.eyeW * p.eyeW);
@@ -135,30 +166,30 @@ function drawFeatures(out: Float32Array, o: number, px: number, py: number, soft
       const top = -p.eyeH * s.lids * root;
       const bottom = p.eyeH * 0.75 * Math.min(1, s.lids * 1.4) * root;
       const edge = Math.max(top - sy, sy - bottom, (Math.abs(sx) - p.eyeW) * 0.7);
-      paint(out, o, dim(p.skin, 0.62), cover(Math.abs(sy - top + 2.2) - 0.5, soft * 1.3) * p.lid * root);
+      paint(out, o, c.skin62, cover(Math.abs(sy - top + 2.2) - 0.5, soft * 1.3) * p.lid * root);
       const open = cover(edge, soft);
       if (open > 0) {
-        paint(out, o, [0.93, 0.91, 0.89], open);
+        paint(out, o, eyeWhite, open);
         const gx = sx * side - s.gazeX;
         const gy = sy - s.gazeY;
         const r = Math.sqrt(gx * gx + gy * gy);
         paint(out, o, p.iris, open * cover(r - p.irisR, soft));
-        paint(out, o, [0.03, 0.03, 0.03], open * cover(r - p.irisR * 0.42, soft));
+        paint(out, o, pupil, open * cover(r - p.irisR * 0.42, soft));
       }
       const lash = Math.abs(sy - top) - (s.lids < 0.3 ? 0.5 : 0.75);
-      paint(out, o, [0.08, 0.05, 0.05], cover(lash, soft) * Math.min(1, root * 4) * 0.85);
+      paint(out, o, lashColour, cover(lash, soft) * Math.min(1, root * 4) * 0.85);
     }
     const bx = ex - 0.5;
     const along = bx / p.browLen;
     if (along > -1.2 && along < 1.2) {
       const by = py - (p.browY - s.browLift) + bx * p.browTilt + bx * bx * p.browArch - 1;
       const thick = p.browThick * (1 - 0.45 * along) * Math.min(1, 3 * (1.1 - Math.abs(along)));
-      paint(out, o, dim(p.hair, 0.75), cover(Math.abs(by) - thick, soft) * p.browDark);
+      paint(out, o, c.hair75, cover(Math.abs(by) - thick, soft) * p.browDark);
     }
   }
   for (const [mx, my2, r] of p.moles) {
     const q = (px - mx!) * (px - mx!) + (py - my2!) * (py - my2!);
-    if (q < 16) paint(out, o, dim(p.skin, 0.3), cover(Math.sqrt(q) - r!, soft));
+    if (q < 16) paint(out, o, c.skin30, cover(Math.sqrt(q) - r!, soft));
   }
 }
 
@@ -172,7 +203,7 @@ function drawGlasses(out: Float32Array, o: number, px: number, py: number, soft:
   const square = Math.max(Math.abs(cx), Math.abs(cy));
   const r = q + (square * 1.08 - q) * p.glassSquare;
   const thick = p.glassThick * 0.5;
-  paint(out, o, [0.85, 0.9, 0.95], cover((r - 1) * p.glassR, soft) * 0.1);
+  paint(out, o, glass, cover((r - 1) * p.glassR, soft) * 0.1);
   paint(out, o, p.glassColour, cover(Math.abs(r - 1) * p.glassR - thick, soft));
   const bridge = Math.max(Math.abs(py - p.eyeY + 1) - thick, ax - (p.eyeX - p.glassR));
   const temple = Math.max(Math.abs(py - p.eyeY + 2) - thick, p.eyeX + p.glassR - ax);
@@ -188,6 +219,7 @@ function drawHead(out: Float32Array, size: number, p: Person, s: Shot, cos: numb
   const [sp, cp] = sinCos(s.pitch);
   const ln = Math.sqrt(s.light[0] ** 2 + s.light[1] ** 2 + s.light[2] ** 2);
   const [lx, ly, lz] = dim(s.light, 1 / ln);
+  const c = palette(p);
   const glasses = p.glasses && !s.noGlasses;
   // nose root and tip lie in front of the sphere: place them in 3-d, then turn forward
   const place = (py: number, depth: number): [number, number] => {
@@ -230,7 +262,7 @@ function drawHead(out: Float32Array, size: number, p: Person, s: Shot, cos: numb
       const ax = (hx - rx) * (tx - rx) + (hy - ry) * (ty - ry);
       const along = ax / noseLen2;
       const across = ((hx - rx) * (ty - ry) - (hy - ry) * (tx - rx)) / noseLen;
-      if (cw > 0) drawFeatures(out, o, px, py, soft, p, s);
+      if (cw > 0) drawFeatures(out, o, px, py, soft, p, s, c);
       if (along > -0.1 && along < 1.45) {
         const grow = along < 0 ? 0 : Math.min(along, 1);
         const half = p.noseW * (p.bridge + (1 - p.bridge) * grow * grow);
@@ -242,13 +274,8 @@ function drawHead(out: Float32Array, size: number, p: Person, s: Shot, cos: numb
           ny += (along > 0.95 ? 1 : along < 0.8 ? -0.12 : 0) * 0.6 * near;
           const nostril = Math.abs(Math.abs(across) - p.noseW * 0.42);
           const below = Math.abs((along - 1.08) * noseLen);
-          paint(out, o, dim(p.skin, 0.25), cover(Math.sqrt(nostril * nostril + below * below * 1.8) - 1.3, 2) * 0.8);
-          paint(
-            out,
-            o,
-            dim(p.skin, 0.55),
-            cover(Math.abs(below - 1.6) + Math.abs(across) * 0.3 - p.noseW * 0.35, 2.5) * 0.35,
-          );
+          paint(out, o, c.skin25, cover(Math.sqrt(nostril * nostril + below * below * 1.8) - 1.3, 2) * 0.8);
+          paint(out, o, c.skin55, cover(Math.abs(below - 1.6) + Math.abs(across) * 0.3 - p.noseW * 0.35, 2.5) * 0.35);
         }
       }
       // hair on the sphere
@@ -260,10 +287,10 @@ function drawHead(out: Float32Array, size: number, p: Person, s: Shot, cos: numb
         if (edge < 4) {
           const streak = (px * 0.37 + py * 0.11 + s.hairShift) % 1;
           paint(out, o, p.hair, cover(edge, soft * 2));
-          paint(out, o, dim(p.hair, 1.35), cover(edge + 3, 4) * 0.3 * (streak < 0 ? -streak : streak));
+          paint(out, o, c.hair135, cover(edge + 3, 4) * 0.3 * (streak < 0 ? -streak : streak));
         }
       }
-      if (cw < 0.05) paint(out, o, p.bald ? dim(p.skin, 0.8) : p.hair, clamp01((0.05 - cw) * 8));
+      if (cw < 0.05) paint(out, o, p.bald ? c.skin80 : p.hair, clamp01((0.05 - cw) * 8));
       if (glasses && cw > 0.15) drawGlasses(out, o, px, py, soft, p);
       const lit = nx * lx + ny * ly + w * lz;
       const shade = s.ambient + (1.15 - s.ambient * 0.7) * (lit > 0 ? lit : lit * 0.12);
@@ -332,13 +359,15 @@ export function syntheticFace(seed: number, identity: number, image: number, siz
   blur(f, size, Math.round((s.blur * size) / 112));
   const out = new Uint8Array(f.length);
   let state = threefry(fold(key, 'noise'), 0, 0)[0] | 1;
-  for (let i = 0; i < f.length; i++) {
+  const gain = Float64Array.from(s.gain, (g) => g * (1 - s.fade));
+  for (let i = 0, channel = 0; i < f.length; i++) {
     // xorshift32; two of its bytes make a triangular noise
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
     const noise = ((state & 255) + ((state >>> 8) & 255) - 255) / 255;
-    const x = s.fade + (1 - s.fade) * f[i]! * s.gain[(i % 3) as 0 | 1 | 2] + noise * s.noise;
+    const x = s.fade + f[i]! * gain[channel]! + noise * s.noise;
+    channel = channel === 2 ? 0 : channel + 1;
     out[i] = Math.floor(clamp01(x) * 255 + 0.5);
   }
   return out;
