@@ -1,15 +1,16 @@
 /** The device options that commands share: `--device auto|wasm|webgpu|reference` and `--threads N`. */
 import type { Command } from 'commander';
-import { DeviceError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import type { Device } from '../device/device.ts';
+import { deviceNames, openDevice as open } from '../device/open.ts';
 import { enableFastKernels } from '../device/v8.ts';
+
+export { deviceNames };
 
 export interface DeviceChoice {
   readonly device?: string;
   readonly threads?: string | number;
 }
-
-export const deviceNames = ['auto', 'wasm', 'webgpu', 'reference'] as const;
 
 export const addDeviceOptions = (command: Command): Command =>
   command
@@ -30,10 +31,6 @@ export async function openDevice({ device = 'auto', threads }: DeviceChoice = {}
   const n = wholeOption('threads', threads);
   if (!(deviceNames as readonly string[]).includes(device))
     throw new UsageError(`--device: expected ${deviceNames.join(', ')}, got '${device}'\nUse one of these.`);
-  if (device === 'reference') return new (await import('../device/reference.ts')).ReferenceDevice();
-  if (device === 'webgpu')
-    throw new DeviceError('--device webgpu: this Node has no WebGPU\nUse --device wasm, or leave it out.');
   enableFastKernels();
-  const { WasmDevice } = await import('../device/wasm.ts');
-  return WasmDevice.create(n === undefined ? {} : { threads: n });
+  return open(device, { threads: n });
 }

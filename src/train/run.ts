@@ -177,7 +177,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   const pairs = await evaluationPairs(recipe);
   const evaluator =
     pairs &&
-    (await evaluatorOf(pairs, (s) => decode(s, recipe.inputSize), device, {
+    (await evaluatorOf(pairs, (s) => decode(s, recipe.inputSize), network, device, {
       protocol: recipe.evalProtocol,
       flip: recipe.evalFlip,
     }));
@@ -266,7 +266,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
       let improved = false;
       if (evaluating && evaluator) {
         const away = performance.now();
-        evaluated = await evaluator.run(network);
+        evaluated = await evaluator.run();
         const found = evaluationOf(evaluated.result, recipe, done, evaluator.name);
         improved = !progress.best || found.accuracy > progress.best.accuracy;
         progress = { ...progress, last: found, ...(improved ? { best: found } : {}) };
@@ -288,7 +288,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   }
   if (!finished) await save();
   else {
-    if (evaluator && !evaluated) evaluated = await evaluator.run(network); // resumed after the last step
+    if (evaluator && !evaluated) evaluated = await evaluator.run(); // resumed after the last step
     const facts = {
       people: data.classes,
       pictures: data.length,

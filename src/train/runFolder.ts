@@ -60,7 +60,13 @@ export class Curve {
 
   add(row: CurveRow): void {
     this.rows.push(row);
-    appendFileSync(this.path, `${line(row)}\n`);
+    try {
+      appendFileSync(this.path, `${line(row)}\n`);
+    } catch (e) {
+      throw new DataError(
+        `writing ${this.path}: ${(e as Error).message}\nFree some space on that disk; the last checkpoint is whole: go on with --resume.`,
+      );
+    }
   }
 }
 

@@ -4,8 +4,7 @@
  */
 import { DataError } from '../core/errors.ts';
 import type { ArcFaceOptions } from '../heads/arcFace.ts';
-import { MobileFaceNet, type MobileFaceNetOptions } from '../models/mobileFaceNet.ts';
-import type { FaceNetwork, Preprocessing } from '../models/network.ts';
+import { describeNetwork } from '../models/index.ts';
 import { loadState, stateOf } from '../nn/module.ts';
 import { type Checkpoint, expectArchitecture } from './checkpointFile.ts';
 import { parseRecipe, type Recipe } from './recipe.ts';
@@ -46,10 +45,8 @@ export async function checkpointOf(
   return {
     tensors: new Map(tensors),
     metadata: {
-      architecture: network.architecture,
+      ...describeNetwork(network),
       revision: '1',
-      options: JSON.stringify(network.options),
-      preprocessing: JSON.stringify(network.preprocessing),
       head: JSON.stringify({ name: 'arcface', ...head.options }),
       recipe: JSON.stringify(recipe),
       seed: String(recipe.seed),
@@ -72,19 +69,10 @@ function field<T>(c: Checkpoint, key: string, path: string): T {
   }
 }
 
-/** The network a checkpoint was saved from, with its numbers. Throws DataError where it is of another architecture. */
-export function networkFrom(c: Checkpoint, path: string): FaceNetwork {
-  expectArchitecture(c, 'mobilefacenet', path);
-  const options = field<MobileFaceNetOptions>(c, 'options', path);
-  const network = new MobileFaceNet(options);
-  return network;
-}
-
 export interface Resumed {
   readonly recipe: Recipe;
   readonly progress: Progress;
   readonly head: ArcFaceOptions;
-  readonly preprocessing: Preprocessing;
   readonly kernelMode: string;
 }
 
@@ -96,7 +84,6 @@ export function resumedFrom(c: Checkpoint, path: string, changes: Readonly<Recor
     recipe,
     progress: field<Progress>(c, 'progress', path),
     head: field<ArcFaceOptions>(c, 'head', path),
-    preprocessing: field<Preprocessing>(c, 'preprocessing', path),
     kernelMode: c.metadata.kernelMode ?? '',
   };
 }
