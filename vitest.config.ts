@@ -15,6 +15,8 @@ export default defineConfig(({ mode }) => {
       // The two kinds of load are a thread pool's own threads and this many files; a machine of two cores carries both.
       maxWorkers: 2,
       isolate: true,
+      // The allocation test measures the heap after a collection.
+      execArgv: ['--expose-gc'],
       testTimeout: long ? 900_000 : 60_000,
       hookTimeout: long ? 900_000 : 120_000,
       teardownTimeout: 20_000,

@@ -9,7 +9,7 @@ import { type Mode, modeName } from '../../native/wasm.ts';
 import { type Data, type DType, hostArray } from '../core/dtype.ts';
 import { DeviceError, UsageError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
-import { type HostTensor, host, type Variable } from '../core/tensor.ts';
+import { type HostTensor, host, type Tensor, type Variable } from '../core/tensor.ts';
 import type { Op } from '../ops/define.ts';
 import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
@@ -44,6 +44,7 @@ export class WasmDevice implements Device {
   private scratchBytes = 0;
   private scratchAt = 0;
   private nextSchedule = 1;
+  private last: Promise<unknown> = Promise.resolve();
 
   private constructor(choice: ModeChoice, memory: DeviceMemory, runner: Runner) {
     this.choice = choice;
@@ -69,6 +70,24 @@ export class WasmDevice implements Device {
       ? await ThreadPool.start(memory.memory, threads)
       : new InlineRunner(memory.memory);
     return new WasmDevice(choice, memory, runner);
+  }
+
+  /**
+   * Work on device memory goes one after the other, in the order it is asked for: plans share the step arena, and
+   * compiling may move it.
+   */
+  exclusive<T>(work: () => T | Promise<T>): Promise<T> {
+    const result = this.last.then(work);
+    this.last = result.catch(() => {});
+    return result;
+  }
+  /** Resolves when all work asked for so far is done, what `dispose` frees included. */
+  async idle(): Promise<void> {
+    let seen: Promise<unknown> | undefined;
+    while (seen !== this.last) {
+      seen = this.last;
+      await seen;
+    }
   }
 
   /** Views of device memory, made anew after it grew. */
@@ -152,29 +171,39 @@ export class WasmDevice implements Device {
     }
     return copy;
   }
-  async readVariable(v: Variable): Promise<Data> {
-    const out = hostArray(v.dtype, v.size);
-    out.set(this.view(this.copies.get(v)!.at, v.dtype, v.size));
-    return out;
+  readVariable(v: Variable): Promise<Data> {
+    return this.exclusive(() => {
+      const copy = this.copies.get(v);
+      if (!copy || v.home !== this) return v.host;
+      v.host = hostArray(v.dtype, v.size);
+      v.host.set(this.view(copy.at, v.dtype, v.size));
+      v.home = undefined;
+      return v.host;
+    });
   }
   forget(v: Variable): void {
-    const copy = this.copies.get(v);
-    if (!copy) return;
-    this.memory.release(copy.at);
-    this.copies.delete(v);
-    for (const p of this.plans) p.unlink();
+    void this.exclusive(() => {
+      if (v.home === this) v.home = undefined;
+      const copy = this.copies.get(v);
+      if (!copy) return;
+      this.memory.release(copy.at);
+      this.copies.delete(v);
+      for (const p of this.plans) p.unlink();
+    });
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
     const lowered = lower(fuse(graph, options.fuse !== false), this.mode);
-    await this.kernels([...lowered.prologue, ...lowered.calls].map((c) => c.kernel));
-    this.reserve(lowered.stepBytes);
-    const plan = new WasmPlan(this, lowered, graph, () => {
-      this.plans.delete(plan);
-      this.shrink();
+    return this.exclusive(async () => {
+      await this.kernels([...lowered.prologue, ...lowered.calls].map((c) => c.kernel));
+      this.reserve(lowered.stepBytes);
+      const plan = new WasmPlan(this, lowered, graph, () => {
+        this.plans.delete(plan);
+        this.shrink();
+      });
+      this.plans.add(plan);
+      return plan;
     });
-    this.plans.add(plan);
-    return plan;
   }
 
   stats(): DeviceStats {
@@ -195,10 +224,19 @@ export class WasmDevice implements Device {
     };
   }
   async dispose(): Promise<void> {
+    await this.idle();
     await this.runner.close();
     for (const v of this.copies.keys()) if (v.home === this) v.home = undefined;
     this.copies.clear();
   }
+}
+
+interface HostViews {
+  readonly buffer: ArrayBufferLike;
+  readonly inputs: readonly { readonly name: string; readonly data: Data }[];
+  readonly outputs: readonly { readonly name: string; readonly tensor: Tensor; readonly data: Data }[];
+  /** Of the prologue and of the main schedule. */
+  readonly counters: readonly Data[];
 }
 
 /** A linked schedule over device memory. */
@@ -218,6 +256,8 @@ class WasmPlan implements Executable {
     readonly blocks: number;
     readonly counters: number;
   }[];
+  /** Views of what the host touches every run, made anew only when memory grew or the plan was relinked. */
+  private views: HostViews | undefined;
   private linkedArena = -1;
   private prologueSeen: number[] | undefined;
   private linkedVariables: readonly { readonly variable: Variable; at: number }[];
@@ -295,18 +335,41 @@ class WasmPlan implements Executable {
     for (const l of this.linkedVariables) l.at = this.device.variable(l.variable).at;
     this.linkedArena = this.device.arenaAt;
     this.prologueSeen = undefined;
+    this.views = undefined;
   }
 
-  async run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
-    await this.start(inputs);
-    const main = this.schedules[1]!;
-    if (main.calls.length) await this.runSchedule(main, 0);
-    return this.finish();
+  private hostViews(): HostViews {
+    const { device, lowered } = this;
+    if (this.views?.buffer === device.buffer) return this.views;
+    this.views = {
+      buffer: device.buffer,
+      inputs: lowered.homes.flatMap((h, id) => {
+        if (h.kind !== 'input') return [];
+        const t = this.graph.inputs.get(h.name)!;
+        return [{ name: h.name, data: device.view(this.own.get(id)!, t.dtype, t.size) }];
+      }),
+      outputs: [...lowered.outputs].map(([name, { tensor, buffer }]) => ({
+        name,
+        tensor,
+        data: device.view(this.addressOf(buffer.id) + buffer.offset, tensor.dtype, tensor.size),
+      })),
+      counters: this.schedules.map((s) => device.view(s.counters, 'i32', s.calls.length)),
+    };
+    return this.views;
   }
 
-  private runSchedule(s: (typeof this.schedules)[number], timesAt: number): Promise<void> {
-    this.device.view(s.counters, 'i32', s.calls.length).fill(0);
-    return this.device.runner.run(s.id, timesAt);
+  run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
+    return this.device.exclusive(async () => {
+      await this.start(inputs);
+      if (this.schedules[1]!.calls.length) await this.runSchedule(1, 0);
+      return this.finish();
+    });
+  }
+
+  /** Runs the prologue (0) or the main schedule (1). */
+  private runSchedule(which: 0 | 1, timesAt: number): Promise<void> {
+    this.hostViews().counters[which]!.fill(0);
+    return this.device.runner.run(this.schedules[which]!.id, timesAt);
   }
 
   private async start(inputs: ReadonlyMap<string, Data>): Promise<void> {
@@ -315,16 +378,11 @@ class WasmPlan implements Executable {
     let moved = this.linkedArena !== device.arenaAt;
     for (const l of this.linkedVariables) if (device.variable(l.variable).at !== l.at) moved = true;
     if (moved) this.link();
-    lowered.homes.forEach((h, id) => {
-      if (h.kind !== 'input') return;
-      const t = this.graph.inputs.get(h.name)!;
-      const data = inputs.get(h.name)!;
-      device.view(this.own.get(id)!, t.dtype, data.length).set(data);
-    });
+    for (const { name, data } of this.hostViews().inputs) data.set(inputs.get(name)!);
     if (lowered.prologue.length) {
       const now = lowered.watched.map((v) => device.variable(v).writes);
       if (!this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i])) {
-        await this.runSchedule(this.schedules[0]!, 0);
+        await this.runSchedule(0, 0);
         this.prologueSeen = now;
       }
     }
@@ -332,14 +390,15 @@ class WasmPlan implements Executable {
 
   private finish(): Map<string, HostTensor> {
     for (const v of this.lowered.assigned) {
-      v.home = this.device;
-      this.device.variable(v).writes++;
+      const copy = this.device.variable(v);
+      copy.version = v.movedTo(this.device);
+      copy.writes++;
     }
     return new Map(
-      [...this.lowered.outputs].map(([name, { tensor, buffer }]) => {
-        const data = hostArray(tensor.dtype, tensor.size);
-        data.set(this.device.view(this.addressOf(buffer.id) + buffer.offset, tensor.dtype, tensor.size));
-        return [name, host(data, tensor.shape, tensor.dtype)];
+      this.hostViews().outputs.map(({ name, tensor, data }) => {
+        const copy = hostArray(tensor.dtype, tensor.size);
+        copy.set(data);
+        return [name, host(copy, tensor.shape, tensor.dtype)];
       }),
     );
   }
@@ -348,13 +407,17 @@ class WasmPlan implements Executable {
     return explainLowered(this.lowered);
   }
 
-  async profile(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
+  profile(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
+    return this.device.exclusive(() => this.profileNow(inputs));
+  }
+
+  private async profileNow(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
     await this.start(inputs);
     const main = this.schedules[1]!;
     const at = this.device.alloc(8 * main.calls.length);
     const times = new Float64Array(this.device.buffer, at, main.calls.length);
     times.fill(0);
-    await this.runSchedule(main, at);
+    await this.runSchedule(1, at);
     const ms = new Float64Array(this.device.buffer, at, main.calls.length).slice();
     this.device.release(at);
     this.finish();
@@ -374,13 +437,15 @@ class WasmPlan implements Executable {
   }
 
   dispose(): void {
-    for (const at of this.own.values()) this.device.release(at);
-    for (const s of this.schedules) {
-      this.device.release(s.blocks);
-      this.device.release(s.counters);
-      this.device.runner.removeSchedule(s.id);
-    }
-    this.own.clear();
-    this.onDispose();
+    void this.device.exclusive(() => {
+      for (const at of this.own.values()) this.device.release(at);
+      for (const s of this.schedules) {
+        this.device.release(s.blocks);
+        this.device.release(s.counters);
+        this.device.runner.removeSchedule(s.id);
+      }
+      this.own.clear();
+      this.onDispose();
+    });
   }
 }
