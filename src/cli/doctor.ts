@@ -1,7 +1,7 @@
 /** `facegrad doctor`: which devices are usable here, with how many threads and which instructions, and why. */
 import { arch, availableParallelism, cpus, freemem, release, totalmem, type } from 'node:os';
 import type { Command } from 'commander';
-import { DeviceError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import type { DeviceInfo } from '../device/device.ts';
 import { listDevices } from '../device/open.ts';
 import { enableFastKernels } from '../device/v8.ts';
@@ -39,6 +39,8 @@ function advice(devices: readonly DeviceInfo[]): string | undefined {
 }
 
 async function doctor(flags: DeviceChoice & { readonly json?: boolean }): Promise<void> {
+  if (flags.device !== undefined && !(deviceNames as readonly string[]).includes(flags.device))
+    throw new UsageError(`--device: expected ${deviceNames.join(', ')}, got '${flags.device}'\nUse one of these.`);
   const threads = wholeOption('threads', flags.threads);
   const enabled = enableFastKernels();
   const devices = await listDevices({ threads });
@@ -64,8 +66,6 @@ async function doctor(flags: DeviceChoice & { readonly json?: boolean }): Promis
   }
   // Asking for one device is asking whether it works.
   if (shown.some((d) => d.name === chosen && !d.available)) process.exitCode = exitCodes.failure;
-  if (shown.length === 0)
-    throw new DeviceError(`doctor: there is no device '${chosen}'\nUse ${deviceNames.join(', ')}.`);
 }
 
 export function register(program: Command): void {

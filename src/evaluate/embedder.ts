@@ -80,8 +80,9 @@ function bucket(n: number, most: number): number {
 }
 
 /**
- * An embedder of a network whose parameters are loaded.
- * @param device stays the caller's: `dispose` leaves it open unless `ownsDevice`
+ * An embedder of a network whose parameters are loaded. It follows the network: numbers that training changes count from
+ * the next call on.
+ * @param owns what `dispose` frees besides its plans; by default nothing, the rest stays the caller's
  */
 export function embedderOf(
   network: FaceNetwork,
@@ -90,12 +91,12 @@ export function embedderOf(
     preprocessing = network.preprocessing,
     metadata = {},
     maxBatch = 32,
-    ownsDevice = false,
+    owns = {},
   }: {
     readonly preprocessing?: Preprocessing;
     readonly metadata?: Readonly<Record<string, string>>;
     readonly maxBatch?: number;
-    readonly ownsDevice?: boolean;
+    readonly owns?: { readonly network?: boolean; readonly device?: boolean };
   } = {},
 ): Embedder {
   if (!Number.isInteger(maxBatch) || maxBatch < 1)
@@ -165,10 +166,10 @@ export function embedderOf(
     async dispose() {
       await queue;
       run.dispose();
-      // Disposing plans is deferred by a tick; variables go after them.
+      // Plans go a tick later; what they use goes after them.
       await Promise.resolve();
-      for (const v of variablesOf(network)) v.dispose();
-      if (ownsDevice) await device.dispose();
+      if (owns.network) for (const v of variablesOf(network)) v.dispose();
+      if (owns.device) await device.dispose();
     },
   };
 }
@@ -191,11 +192,11 @@ export async function loadEmbedder(
   const { tensors, metadata } = parseCheckpoint(bytes, source);
   const { network, preprocessing } = networkOf(metadata, source);
   loadState(variablesOf(network), tensors, source, { allowExtra: true });
-  const owns = typeof device === 'string';
-  return embedderOf(network, owns ? await openDevice(device, { threads }) : device, {
+  const opens = typeof device === 'string';
+  return embedderOf(network, opens ? await openDevice(device, { threads }) : device, {
     preprocessing,
     metadata,
-    ownsDevice: owns,
+    owns: { network: true, device: opens },
     ...(maxBatch !== undefined && { maxBatch }),
   });
 }
