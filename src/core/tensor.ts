@@ -115,6 +115,7 @@ export function host(data: Data, shape: Shape, dtype: DType = dtypeOf(data)): Ho
 
 /** Where a variable's newest numbers are, if not on the host. */
 export interface VariableHome {
+  /** Brings the newest numbers to `v.host`, which then is as new as the device's copy, and gives them. */
   readVariable(v: Variable): Promise<Data>;
   forget(v: Variable): void;
 }
@@ -127,7 +128,7 @@ export class Variable implements TensorSpec {
   name: string;
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Grows when the host replaces the numbers; devices upload when theirs is older. */
+  /** Grows when the numbers change elsewhere than on their home; devices upload when theirs is older. */
   version = 1;
   /** The device whose copy is newer than `host`. */
   home: VariableHome | undefined;
@@ -152,10 +153,13 @@ export class Variable implements TensorSpec {
     return this.size * bytesOf(this.dtype);
   }
   async read(): Promise<Data> {
-    if (this.home) {
-      this.host = await this.home.readVariable(this);
-    }
-    return this.host;
+    return this.home ? this.home.readVariable(this) : this.host;
+  }
+  /** A device that changed the numbers: older copies, the host's included, are out of date. Gives the new version. */
+  movedTo(home: VariableHome): number {
+    if (this.home !== home) this.version++;
+    this.home = home;
+    return this.version;
   }
   write(data: Data): void {
     checkLength(`variable '${this.name}'`, data, this.shape);

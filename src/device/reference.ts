@@ -3,6 +3,7 @@
  * with; with `round: Math.fround` it is the plain f32 program whose error sets their bounds.
  */
 import { type Data, hostArray } from '../core/dtype.ts';
+import { UsageError } from '../core/errors.ts';
 import { sizeOf } from '../core/shape.ts';
 import {
   constantOp,
@@ -33,7 +34,10 @@ export class ReferenceDevice implements Device {
 
   private valueOf(v: Variable): Float64Array {
     if (this.versions.get(v) !== v.version || (v.home && v.home !== this)) {
-      if (v.home && v.home !== this) throw new Error(`variable '${v.name}' lives on another device: read it first`);
+      if (v.home && v.home !== this)
+        throw new UsageError(
+          `variable '${v.name}' lives on another device\nRead it there first: await variable.read().`,
+        );
       this.values.set(v, Float64Array.from(v.host));
       this.versions.set(v, v.version);
     }
@@ -68,8 +72,7 @@ export class ReferenceDevice implements Device {
       }
       for (const [v, t] of graph.assigns) {
         this.values.set(v, get(t));
-        this.versions.set(v, v.version);
-        v.home = this;
+        this.versions.set(v, v.movedTo(this));
       }
       return new Map(
         [...graph.outputs].map(([name, t]) => {
@@ -97,9 +100,10 @@ export class ReferenceDevice implements Device {
     return this.valueOf(v);
   }
   async readVariable(v: Variable): Promise<Data> {
-    const data = hostArray(v.dtype, v.size);
-    data.set(this.valueOf(v));
-    return data;
+    v.host = hostArray(v.dtype, v.size);
+    v.host.set(this.valueOf(v));
+    v.home = undefined;
+    return v.host;
   }
   forget(v: Variable): void {
     this.values.delete(v);

@@ -91,7 +91,7 @@ function merge(graph: Graph): { nodes: Node[]; of: (t: Tensor) => Tensor } {
     const key =
       node.op === constantOp
         ? attrs.data!.length === 1
-          ? `constant ${node.outputs[0]!.dtype} ${node.outputs[0]!.shape} ${attrs.data![0]}`
+          ? `constant ${node.outputs[0]!.dtype} ${node.outputs[0]!.shape} ${exactly('', attrs.data![0])}`
           : `constant #${node.id}`
         : `${node.op.name} ${attrsKey(node)} ${inputs.map((t) => t.id)}`;
     const before = known.get(key);
@@ -109,8 +109,12 @@ function merge(graph: Graph): { nodes: Node[]; of: (t: Tensor) => Tensor } {
   return { nodes, of };
 }
 
+/** JSON has no word for infinities and NaN, and drops the sign of zero. */
+const exactly = (_: string, v: unknown) =>
+  typeof v !== 'number' || (Number.isFinite(v) && !Object.is(v, -0)) ? v : `number ${Object.is(v, -0) ? '-0' : v}`;
+
 function attrsKey(node: Node): string {
-  if ((node.op as Op).name !== 'pointwise') return JSON.stringify(node.attrs);
+  if ((node.op as Op).name !== 'pointwise') return JSON.stringify(node.attrs, exactly);
   const { expr, shape, dtype } = node.attrs as PointwiseAttrs;
   return `${E.keyOf(expr)} ${shape ?? ''} ${dtype ?? ''}`;
 }
@@ -180,7 +184,8 @@ export function fuse(graph: Graph, enabled = true): Fused {
     // Reductions over the same space will become one kernel (rule 3), so they count as one.
     const groups = new Map<string, Set<string>>();
     for (const k of kernels) {
-      const key = kindOf(k) === 'reduce' ? `reduce ${k.inputs[0]!.shape} over ${(k.attrs as ReduceAttrs).axes}` : `${k.id}`;
+      const key =
+        kindOf(k) === 'reduce' ? `reduce ${k.inputs[0]!.shape} over ${(k.attrs as ReduceAttrs).axes}` : `${k.id}`;
       groups.set(key, new Set([...(groups.get(key) ?? []), ...reads.get(k)!]));
     }
     let again = 0;

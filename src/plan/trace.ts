@@ -57,11 +57,15 @@ export function trace(
   const inputs = new Map(Object.entries(specs).map(([name, spec]) => [name, placeholder(name, spec)]));
   const ctx = new TraceContext(training, inputs.get('key'));
   const result = fn(Object.fromEntries(inputs), ctx);
+  if (result && 'then' in result)
+    throw new UsageError(
+      'compile: expected tensors from the compiled function, got a promise\nMake it synchronous: nothing is computed while it is traced.',
+    );
   const outputs = new Map(result instanceof Tensor ? [['result', result]] : Object.entries(result ?? {}));
   for (const [name, t] of outputs)
     if (!(t instanceof Tensor))
       throw new UsageError(
-        `compile: expected output '${name}' to be a tensor, got ${t && typeof (t as object) === 'object' && 'then' in (t as object) ? 'a promise' : typeof t}\nThe compiled function must be synchronous and return tensors.`,
+        `compile: expected output '${name}' to be a tensor, got ${typeof t}\nReturn a tensor, or tensors by name.`,
       );
   const graph: Graph = { inputs, outputs, assigns: ctx.assigns };
   const own = new Set([...inputs.values()].map((t) => t.node));
