@@ -2,6 +2,7 @@
  * The browser entry: a bundler finds no Node module behind it and keeps only what is used, and the bundle trains in a real
  * page, on threads where the page is cross-origin isolated and in unshared memory where it is not.
  */
+import { existsSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -85,13 +86,16 @@ globalThis.train = async (options) => {
 };
 globalThis.ready = true;`;
 
-/** Chromium as Debian installs it; CHROMIUM names another. */
+/** Chromium as Debian installs it; CHROMIUM names another. Only where CI runs is its absence a failure. */
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const noBrowser = !existsSync(executablePath) && !process.env.CI;
+if (noBrowser) console.warn(`no browser at ${executablePath}: the bundle is not run in a page. Set CHROMIUM to one.`);
 let server: Server;
 let browser: Browser;
 let address = '';
 
 beforeAll(async () => {
+  if (noBrowser) return;
   const { code } = await bundle(page);
   server = createServer((request, response) => {
     if (request.url?.includes('isolated')) {
@@ -135,18 +139,21 @@ async function trainIn(path: string, options: Readonly<Record<string, unknown>>)
   return result as Trained;
 }
 
-it('trains in a page: threads where it is isolated, unshared memory where it is not, the same losses', async () => {
-  const threaded = await trainIn('isolated', { threads: 2 });
-  expect(threaded).toMatchObject({ isolated: true, threads: 2, simd: 'narrow-relaxed-shared' });
-  const alone = await trainIn('plain', { threads: 2 });
-  expect(alone).toMatchObject({ isolated: false, threads: 1, simd: 'narrow-relaxed-single' });
-  expect(alone.reason).toContain('cross-origin isolated');
-  expect(threaded.losses.every(Number.isFinite)).toBe(true);
-  expect(threaded.losses[2]).toBeLessThan(threaded.losses[0]!);
-  expect(alone.losses).toEqual(threaded.losses);
+it.skipIf(noBrowser)(
+  'trains in a page: threads where it is isolated, unshared memory where it is not, the same losses',
+  async () => {
+    const threaded = await trainIn('isolated', { threads: 2 });
+    expect(threaded).toMatchObject({ isolated: true, threads: 2, simd: 'narrow-relaxed-shared' });
+    const alone = await trainIn('plain', { threads: 2 });
+    expect(alone).toMatchObject({ isolated: false, threads: 1, simd: 'narrow-relaxed-single' });
+    expect(alone.reason).toContain('cross-origin isolated');
+    expect(threaded.losses.every(Number.isFinite)).toBe(true);
+    expect(threaded.losses[2]).toBeLessThan(threaded.losses[0]!);
+    expect(alone.losses).toEqual(threaded.losses);
 
-  // And in this process: one program, one result.
-  const strict = await trainIn('isolated', { threads: 1, relaxed: false });
-  expect(strict.simd).toBe('narrow-strict-shared');
-  expect(strict.losses[0]).toBeCloseTo(threaded.losses[0]!, 4);
-});
+    // And in this process: one program, one result.
+    const strict = await trainIn('isolated', { threads: 1, relaxed: false });
+    expect(strict.simd).toBe('narrow-strict-shared');
+    expect(strict.losses[0]).toBeCloseTo(threaded.losses[0]!, 4);
+  },
+);
