@@ -1,0 +1,52 @@
+/** A folder with one subfolder of pictures per identity (Node). */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError } from '../core/errors.ts';
+import type { Dataset } from './dataset.ts';
+
+export const isPicture = (name: string): boolean => /\.(jpe?g|png)$/i.test(name);
+
+/** Names in a folder without hidden ones, in code-unit order, so that labels are the same everywhere. */
+function namesIn(path: string): string[] {
+  return readdirSync(path)
+    .filter((n) => !n.startsWith('.'))
+    .sort();
+}
+
+/** Pictures below a folder, in order of their paths. */
+export function picturesIn(path: string): string[] {
+  return namesIn(path).flatMap((n) => {
+    const full = join(path, n);
+    return statSync(full).isDirectory() ? picturesIn(full) : isPicture(n) ? [full] : [];
+  });
+}
+
+/**
+ * The data set of a folder per identity: label = rank of the folder's name, pictures = its .jpg, .jpeg and .png files,
+ * also in subfolders. Other files (such as a landmarks.json) are left alone. Throws DataError where there is no identity folder, or
+ * one is empty.
+ */
+export function folderDataset(path: string): Dataset {
+  const identities = namesIn(path).filter((n) => statSync(join(path, n)).isDirectory());
+  if (identities.length === 0)
+    throw new DataError(`${path}: expected one folder of pictures per identity, found none\nPut each person's pictures in a folder of their own.`);
+  const paths: string[] = [];
+  const labels: number[] = [];
+  identities.forEach((name, label) => {
+    const pictures = picturesIn(join(path, name));
+    if (pictures.length === 0)
+      throw new DataError(`${join(path, name)}: expected at least one .jpg or .png of this identity, found none\nAdd pictures or remove the folder.`);
+    for (const p of pictures) {
+      paths.push(p);
+      labels.push(label);
+    }
+  });
+  return {
+    name: path,
+    classes: identities.length,
+    length: paths.length,
+    label: (i) => labels[i]!,
+    identityName: (label) => identities[label]!,
+    source: (i) => ({ kind: 'file', path: paths[i]! }),
+  };
+}
