@@ -1,0 +1,52 @@
+/** Filling part of a batch: the work that loader threads share. */
+import { copyPixels } from '../image/resize.ts';
+import { type ImageSource, sourceName } from './dataset.ts';
+import { readImage } from './readImage.ts';
+
+/** One picture of a batch. */
+export interface BatchItem {
+  readonly source: ImageSource;
+  /** Its place in the batch. */
+  readonly row: number;
+  readonly mirrored: boolean;
+  /** Its number in the decoded-picture cache, if there is one. */
+  readonly slot: number;
+}
+
+export interface BatchRequest {
+  readonly items: readonly BatchItem[];
+  /** Shared pixels [B, h, w, 3]. */
+  readonly images: Uint8Array;
+  readonly size: readonly [number, number];
+  /** Shared decoded pixels by slot, and one byte per slot: 1 once it is filled. */
+  readonly cache: { readonly pixels: Uint8Array; readonly filled: Uint8Array } | undefined;
+}
+
+export interface BadItem {
+  readonly row: number;
+  readonly path: string;
+  readonly reason: string;
+}
+
+export async function fillBatch({ items, images, size, cache }: BatchRequest): Promise<BadItem[]> {
+  const bytes = size[0] * size[1] * 3;
+  const bad: BadItem[] = [];
+  for (const { source, row, mirrored, slot } of items) {
+    try {
+      let pixels: Uint8Array;
+      // The flag is stored after the pixels and atomically, so a thread that sees it sees them too.
+      if (cache && Atomics.load(cache.filled, slot)) pixels = cache.pixels.subarray(slot * bytes, (slot + 1) * bytes);
+      else {
+        pixels = await readImage(source, size);
+        if (cache) {
+          cache.pixels.set(pixels, slot * bytes);
+          Atomics.store(cache.filled, slot, 1);
+        }
+      }
+      copyPixels(images, row * bytes, pixels, size[1], mirrored);
+    } catch (error) {
+      bad.push({ row, path: sourceName(source), reason: (error as Error).message });
+    }
+  }
+  return bad;
+}

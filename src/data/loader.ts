@@ -1,0 +1,185 @@
+/**
+ * Batches for training, decoded ahead of the step in worker threads (Node).
+ *
+ * The one idea: what a batch holds is a function of (key, position) alone: the order is a permutation drawn for the
+ * epoch, mirroring is drawn for the position. So any number of workers gives the same batches, and a run resumes in mid-epoch by
+ * `seek`. Decoded pixels are kept in shared memory while they fit: from the second epoch on nothing is decoded again.
+ */
+import { Worker } from 'node:worker_threads';
+import { DataError, UsageError } from '../core/errors.ts';
+import { fold, type Key, permutation, uniformAt } from '../core/random.ts';
+import type { Dataset } from './dataset.ts';
+import { type BadItem, type BatchItem, type BatchRequest, fillBatch } from './fill.ts';
+
+export interface LoaderOptions {
+  readonly dataset: Dataset;
+  /** Pictures per batch. */
+  readonly batch: number;
+  /** [height, width]; pictures of another size are resized. */
+  readonly size: readonly [number, number];
+  /** Mirror each picture with probability one half. Default false. */
+  readonly flip?: boolean;
+  /** The random stream of order and mirroring. */
+  readonly key: Key;
+  /** Decoding threads; 0 decodes on the calling thread. Default 1. */
+  readonly workers?: number;
+  /** Batches prepared before they are asked for. Default 2. */
+  readonly ahead?: number;
+  /** Replace unreadable pictures by the next ones and report them, instead of stopping. Default false. */
+  readonly skipBad?: boolean;
+  /** Leave out the last, smaller batch of an epoch. Default true. */
+  readonly dropLast?: boolean;
+  /** Bytes of decoded pixels to keep. Default 512 MB. */
+  readonly cacheBytes?: number;
+}
+
+export interface Batch {
+  /** uint8 [B, h, w, 3]. */
+  readonly images: Uint8Array;
+  readonly labels: Int32Array;
+  readonly epoch: number;
+  /** Number of the batch since the start, over epochs. */
+  readonly step: number;
+  /** Pictures that could not be read and were replaced. */
+  readonly bad: readonly { readonly path: string; readonly reason: string }[];
+}
+
+export interface Loader {
+  readonly stepsPerEpoch: number;
+  /** Milliseconds that `next` has kept its callers waiting. */
+  readonly waitedMs: number;
+  /** The next batch to give is number `step`. */
+  seek(step: number): void;
+  next(): Promise<Batch>;
+  close(): Promise<void>;
+}
+
+/** A thread that fills batches, or the calling thread. */
+interface Filler {
+  fill(request: BatchRequest): Promise<BadItem[]>;
+  close(): Promise<unknown>;
+}
+
+function workerFiller(): Filler {
+  // In the sources this is a .ts file, in the built package a .js file.
+  const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url));
+  const waiting = new Map<number, { resolve: (bad: BadItem[]) => void; reject: (e: Error) => void }>();
+  let nextId = 0;
+  worker.on('message', ({ id, bad }: { id: number; bad: BadItem[] }) => {
+    waiting.get(id)?.resolve(bad);
+    waiting.delete(id);
+    if (waiting.size === 0) worker.unref();
+  });
+  worker.on('error', (error) => {
+    for (const w of waiting.values()) w.reject(error);
+    waiting.clear();
+  });
+  worker.unref();
+  return {
+    fill: (request) =>
+      new Promise((resolve, reject) => {
+        const id = nextId++;
+        waiting.set(id, { resolve, reject });
+        worker.ref();
+        worker.postMessage({ ...request, id });
+      }),
+    close: () => worker.terminate(),
+  };
+}
+
+const shared = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
+
+/** Makes a loader. Throws UsageError where the data set is smaller than a batch. */
+export function createLoader(options: LoaderOptions): Loader {
+  const { dataset, batch, size, key, flip = false, workers = 1, ahead = 2, skipBad = false, dropLast = true, cacheBytes = 512e6 } = options;
+  const stepsPerEpoch = dropLast ? Math.floor(dataset.length / batch) : Math.ceil(dataset.length / batch);
+  if (stepsPerEpoch < 1)
+    throw new UsageError(`loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`);
+  const bytes = size[0] * size[1] * 3;
+  const cache = dataset.length * bytes <= cacheBytes ? { pixels: shared(dataset.length * bytes), filled: shared(dataset.length) } : undefined;
+  const fillers: Filler[] = workers > 0 ? Array.from({ length: workers }, workerFiller) : [{ fill: fillBatch, close: async () => {} }];
+
+  let orderEpoch = -1;
+  let order: Int32Array = new Int32Array(0);
+  const orderOf = (epoch: number) => {
+    if (orderEpoch !== epoch) {
+      order = permutation(fold(fold(key, 'order'), epoch), dataset.length);
+      orderEpoch = epoch;
+    }
+    return order;
+  };
+
+  const fillWith = async (request: Omit<BatchRequest, 'items'>, items: readonly BatchItem[]): Promise<BadItem[]> => {
+    const share = Math.ceil(items.length / fillers.length);
+    const parts = fillers.map((f, i) => {
+      const own = items.slice(i * share, (i + 1) * share);
+      return own.length ? f.fill({ ...request, items: own }) : Promise.resolve([]);
+    });
+    return (await Promise.all(parts)).flat();
+  };
+
+  const prepare = async (step: number): Promise<Batch> => {
+    const epoch = Math.floor(step / stepsPerEpoch);
+    const first = (step % stepsPerEpoch) * batch;
+    const rows = Math.min(batch, dataset.length - first);
+    const chosen = orderOf(epoch).slice(first, first + rows);
+    const flips = fold(fold(key, 'flip'), epoch);
+    const images = shared(rows * bytes);
+    const request = { images, size, cache };
+    const itemOf = (row: number): BatchItem => ({
+      source: dataset.source(chosen[row]!),
+      row,
+      mirrored: flip && uniformAt(flips, first + row) < 0.5,
+      slot: chosen[row]!,
+    });
+    const replaced: { path: string; reason: string }[] = [];
+    let todo = Array.from({ length: rows }, (_, row) => row);
+    for (let tries = 0; todo.length; tries++) {
+      const bad = (await fillWith(request, todo.map(itemOf))).sort((a, b) => a.row - b.row);
+      if (bad.length && !skipBad) throw new DataError(bad[0]!.reason);
+      if (tries > 100) throw new DataError(`${dataset.name}: over 100 unreadable pictures in a row, the last ${bad[0]!.path}\nCheck the data set.`);
+      for (const b of bad) {
+        replaced.push({ path: b.path, reason: b.reason });
+        // The next picture of the data set takes its place, whatever the order of the epoch.
+        chosen[b.row] = (chosen[b.row]! + 1) % dataset.length;
+      }
+      todo = bad.map((b) => b.row);
+    }
+    return { images, labels: Int32Array.from(chosen, (i) => dataset.label(i)), epoch, step, bad: replaced };
+  };
+
+  let position = 0;
+  let waitedMs = 0;
+  const queue: Promise<Batch>[] = [];
+  const fill = () => {
+    while (queue.length < Math.max(1, ahead)) {
+      const p = prepare(position + queue.length);
+      // An error is thrown by the `next` it belongs to.
+      p.catch(() => {});
+      queue.push(p);
+    }
+  };
+  return {
+    stepsPerEpoch,
+    get waitedMs() {
+      return waitedMs;
+    },
+    seek(step) {
+      queue.length = 0;
+      position = step;
+    },
+    async next() {
+      fill();
+      const start = performance.now();
+      const result = await queue.shift()!;
+      waitedMs += performance.now() - start;
+      position++;
+      fill();
+      return result;
+    },
+    async close() {
+      queue.length = 0;
+      await Promise.all(fillers.map((f) => f.close()));
+    },
+  };
+}
