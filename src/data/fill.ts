@@ -1,5 +1,4 @@
 /** Filling part of a batch: the work that loader threads share. */
-import { copyPixels } from '../image/resize.ts';
 import { type ImageSource, sourceName } from './dataset.ts';
 import { readImage } from './readImage.ts';
 
@@ -49,4 +48,21 @@ export async function fillBatch({ items, images, size, cache }: BatchRequest): P
     }
   }
   return bad;
+}
+
+/** Copies pixels [h, w, 3] to `out` at `at`, mirrored left to right if asked. */
+function copyPixels(out: Uint8Array, at: number, pixels: Uint8Array, width: number, mirrored: boolean): void {
+  if (!mirrored) {
+    out.set(pixels, at);
+    return;
+  }
+  const row = 3 * width;
+  for (let y = 0; y < pixels.length; y += row)
+    for (let x = 0; x < row; x += 3) {
+      const from = y + row - 3 - x;
+      const to = at + y + x;
+      out[to] = pixels[from]!;
+      out[to + 1] = pixels[from + 1]!;
+      out[to + 2] = pixels[from + 2]!;
+    }
 }

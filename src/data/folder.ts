@@ -29,13 +29,17 @@ export function picturesIn(path: string): string[] {
 export function folderDataset(path: string): Dataset {
   const identities = namesIn(path).filter((n) => statSync(join(path, n)).isDirectory());
   if (identities.length === 0)
-    throw new DataError(`${path}: expected one folder of pictures per identity, found none\nPut each person's pictures in a folder of their own.`);
+    throw new DataError(
+      `${path}: expected one folder of pictures per identity, found none\nPut each person's pictures in a folder of their own.`,
+    );
   const paths: string[] = [];
   const labels: number[] = [];
   identities.forEach((name, label) => {
     const pictures = picturesIn(join(path, name));
     if (pictures.length === 0)
-      throw new DataError(`${join(path, name)}: expected at least one .jpg or .png of this identity, found none\nAdd pictures or remove the folder.`);
+      throw new DataError(
+        `${join(path, name)}: expected at least one .jpg or .png of this identity, found none\nAdd pictures or remove the folder.`,
+      );
     for (const p of pictures) {
       paths.push(p);
       labels.push(label);

@@ -9,7 +9,10 @@ import type { Dataset } from './dataset.ts';
  * folder) and its label, a whole number; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
  * none missing, unless `classes` says how many there are. Throws DataError with file and line.
  */
-export function listDataset(path: string, { root = dirname(path), classes }: { root?: string; classes?: number } = {}): Dataset {
+export function listDataset(
+  path: string,
+  { root = dirname(path), classes }: { root?: string; classes?: number } = {},
+): Dataset {
   const paths: string[] = [];
   const labels: number[] = [];
   readFileSync(path, 'utf8')
@@ -19,19 +22,26 @@ export function listDataset(path: string, { root = dirname(path), classes }: { r
       const parts = /^(.*\S)[ \t]+(\S+)\s*$/.exec(line);
       const label = Number(parts?.[2]);
       if (!parts || !Number.isInteger(label) || label < 0)
-        throw new DataError(`${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`);
+        throw new DataError(
+          `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
+        );
       if (classes !== undefined && label >= classes)
-        throw new DataError(`${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`);
+        throw new DataError(
+          `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
+        );
       // Lists written on Windows have backslashes.
       paths.push(resolve(root, parts[1]!.replaceAll('\\', '/')));
       labels.push(label);
     });
-  if (labels.length === 0) throw new DataError(`${path}: expected 'path label' lines, found none\nWrite one picture a line.`);
+  if (labels.length === 0)
+    throw new DataError(`${path}: expected 'path label' lines, found none\nWrite one picture a line.`);
   const seen = new Set(labels);
   const count = classes ?? labels.reduce((m, l) => Math.max(m, l), 0) + 1;
   if (classes === undefined && seen.size !== count) {
     const missing = Array.from({ length: count }, (_, l) => l).find((l) => !seen.has(l));
-    throw new DataError(`${path}: expected labels 0 to ${count - 1} without gaps, but ${missing} is missing (${seen.size} labels are used)\nRenumber the labels.`);
+    throw new DataError(
+      `${path}: expected labels 0 to ${count - 1} without gaps, but ${missing} is missing (${seen.size} labels are used)\nRenumber the labels.`,
+    );
   }
   return {
     name: path,

@@ -91,13 +91,30 @@ const shared = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
 
 /** Makes a loader. Throws UsageError where the data set is smaller than a batch. */
 export function createLoader(options: LoaderOptions): Loader {
-  const { dataset, batch, size, key, flip = false, workers = 1, ahead = 2, skipBad = false, dropLast = true, cacheBytes = 512e6 } = options;
+  const {
+    dataset,
+    batch,
+    size,
+    key,
+    flip = false,
+    workers = 1,
+    ahead = 2,
+    skipBad = false,
+    dropLast = true,
+    cacheBytes = 512e6,
+  } = options;
   const stepsPerEpoch = dropLast ? Math.floor(dataset.length / batch) : Math.ceil(dataset.length / batch);
   if (stepsPerEpoch < 1)
-    throw new UsageError(`loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`);
+    throw new UsageError(
+      `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
+    );
   const bytes = size[0] * size[1] * 3;
-  const cache = dataset.length * bytes <= cacheBytes ? { pixels: shared(dataset.length * bytes), filled: shared(dataset.length) } : undefined;
-  const fillers: Filler[] = workers > 0 ? Array.from({ length: workers }, workerFiller) : [{ fill: fillBatch, close: async () => {} }];
+  const cache =
+    dataset.length * bytes <= cacheBytes
+      ? { pixels: shared(dataset.length * bytes), filled: shared(dataset.length) }
+      : undefined;
+  const fillers: Filler[] =
+    workers > 0 ? Array.from({ length: workers }, workerFiller) : [{ fill: fillBatch, close: async () => {} }];
 
   let orderEpoch = -1;
   let order: Int32Array = new Int32Array(0);
@@ -137,7 +154,10 @@ export function createLoader(options: LoaderOptions): Loader {
     for (let tries = 0; todo.length; tries++) {
       const bad = (await fillWith(request, todo.map(itemOf))).sort((a, b) => a.row - b.row);
       if (bad.length && !skipBad) throw new DataError(bad[0]!.reason);
-      if (tries > 100) throw new DataError(`${dataset.name}: over 100 unreadable pictures in a row, the last ${bad[0]!.path}\nCheck the data set.`);
+      if (tries > 100)
+        throw new DataError(
+          `${dataset.name}: over 100 unreadable pictures in a row, the last ${bad[0]!.path}\nCheck the data set.`,
+        );
       for (const b of bad) {
         replaced.push({ path: b.path, reason: b.reason });
         // The next picture of the data set takes its place, whatever the order of the epoch.
