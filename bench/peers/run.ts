@@ -12,13 +12,16 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createInterface as createPrompt } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
 import { NumericsError, UsageError } from '../../src/core/errors.ts';
+import { packageRoot } from '../machine.ts';
 import { mobileFaceNet, multiplications, plainForward, plainMatmul } from './net.ts';
 
-const folder = fileURLToPath(new URL('.', import.meta.url));
+/** In the sources, not the build: the peers are run from here, and installed here. */
+const folder = join(packageRoot, 'bench/peers/');
 
 /** One measurement. `perSecond` counts faces (or products) at the best time; `gflops` counts a multiply-add as two. */
 export interface Row {
@@ -164,6 +167,21 @@ const message = (what: string, todo: string) => `${what}\n${todo}`;
 
 /** Installs bench/peers/node_modules from its lock file if it is not there. */
 async function ensureInstalled(install: boolean | undefined, log: (line: string) => void): Promise<void> {
+  if (!existsSync(`${folder}package-lock.json`))
+    throw new UsageError(
+      message(
+        `bench peers: ${folder} is not there: an installed package has none.`,
+        'Run it in a clone of the repository.',
+      ),
+    );
+  // Type stripping: the peers' scripts share a TypeScript file with us.
+  if (Number(process.versions.node.split('.')[0]) < 24)
+    throw new UsageError(
+      message(
+        `bench peers: expected Node 24 or newer, got ${process.version}.`,
+        'Run it through npm: npm run bench -- peers.',
+      ),
+    );
   if (existsSync(`${folder}node_modules/onnxruntime-web`)) return;
   const what =
     'bench/peers: onnxruntime-web, onnxruntime-node, TensorFlow.js and jax-js, about 500 MB in bench/peers/node_modules';

@@ -1,0 +1,155 @@
+/**
+ * The benchmark: what is measured in which mode, and how it is shown.
+ *
+ * The one idea: narrow (128-bit) and wide (256-bit) kernels need different V8 flags, which hold for a whole process, so
+ * every mode is measured in a process of its own and one call can give both.
+ */
+import { fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import * as errors from '../src/core/errors.ts';
+import { commitOf, loadNow, type MachineBlock, type ModeName, machineBlock } from './machine.ts';
+import { type Order, type Told, type WorkName, workNames } from './order.ts';
+import { type Result, resultTable, type Summary, summaryLine } from './table.ts';
+import { type KernelRow, kernelTable } from './train.ts';
+
+export { type ModeName, type WorkName, workNames };
+
+export interface BenchOptions {
+  /** Default: everything but `peers`, which are to be installed first. */
+  readonly works?: readonly WorkName[];
+  /** Default: all that this Node has. */
+  readonly modes?: readonly ModeName[];
+  readonly threads?: number;
+  readonly batches?: readonly number[];
+  readonly classes?: number;
+  /** Seconds of measuring for each figure; a training step gets twelve times as long. Default 1. */
+  readonly seconds?: number;
+  readonly rounds?: number;
+  readonly profile?: boolean;
+  readonly torch?: boolean;
+  readonly install?: boolean;
+  /** Where the results go as JSON. */
+  readonly out?: string;
+  /** Text for the user as it comes. Default: none. */
+  readonly print?: (text: string) => void;
+  readonly log?: (line: string) => void;
+}
+
+export interface Report {
+  readonly machine: MachineBlock;
+  readonly commit: string | null;
+  readonly results: readonly Result[];
+  readonly summaries: readonly Summary[];
+  /** Kernel calls of a training step, where asked for, by mode. */
+  readonly kernels?: Readonly<Partial<Record<ModeName, readonly KernelRow[]>>>;
+}
+
+const v8Major = Number(process.versions.v8.split('.')[0]);
+const nodeMajor = Number(process.versions.node.split('.')[0]);
+
+/** V8 flags of a mode in this Node; undefined where it cannot have it. */
+export function flagsOf(mode: ModeName): string[] | undefined {
+  const relaxed = nodeMajor < 22 ? ['--experimental-wasm-relaxed-simd'] : [];
+  if (mode === 'narrow') return relaxed;
+  return v8Major >= 13 ? ['--experimental-wasm-revectorize'] : undefined;
+}
+
+const child = fileURLToPath(import.meta.url).replace(/main(\.\w+)$/, 'child$1');
+
+/** Runs one order in a process with its flags. */
+function runChild(order: Order, onTold: (told: Told) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // What libraries print must not get between our lines of JSON.
+    const process_ = fork(child, [], { execArgv: [...order.flags, '--no-warnings'], stdio: ['inherit', 2, 2, 'ipc'] });
+    let failure: Error | undefined;
+    process_.on('message', (told: Told) => {
+      if (told.type !== 'error') return onTold(told);
+      const kind = (errors as Record<string, unknown>)[told.name] as typeof Error | undefined;
+      failure = new (kind ?? Error)(told.message);
+    });
+    process_.on('error', reject);
+    process_.on('exit', (code, signal) => {
+      if (failure) reject(failure);
+      else if (code || signal) reject(new Error(`bench: the measuring process ended with ${signal ?? `code ${code}`}`));
+      else resolve();
+    });
+    process_.send(order);
+  });
+}
+
+/** @throws UsageError for a mode that this Node does not have, or a harness that is not installed */
+export async function runBench(options: BenchOptions = {}): Promise<Report> {
+  const { works = workNames.filter((w) => w !== 'peers'), seconds = 1, rounds = 3, classes = 10_575 } = options;
+  const print = options.print ?? (() => {});
+  const before = loadNow();
+  const cores = availableParallelism();
+  const modes = options.modes ?? (['narrow', 'wide'] as const).filter((m) => flagsOf(m));
+  for (const mode of modes)
+    if (!flagsOf(mode))
+      throw new errors.UsageError(
+        `bench: expected Node 24 or newer for 256-bit kernels, got ${process.version}\nRun it through npm (npm run bench), or with --mode narrow.`,
+      );
+  const { threads } = options;
+  const forwardThreads = threads === undefined ? (cores > 1 ? [1, 2] : [1]) : [threads];
+  const trainThreads = threads ?? Math.min(2, cores);
+  const all = [...new Set([1, ...forwardThreads, trainThreads, ...(works.includes('roofline') ? [cores] : [])])];
+  const results: Result[] = [];
+  const summaries: Summary[] = [];
+  const kernels: Partial<Record<ModeName, readonly KernelRow[]>> = {};
+  for (const mode of modes) {
+    const order: Order = {
+      mode,
+      works,
+      threads: all.sort((a, b) => a - b),
+      forwardThreads,
+      trainThreads,
+      classes,
+      seconds,
+      rounds,
+      profile: options.profile ?? false,
+      // PyTorch knows no modes: it runs next to the fastest.
+      torch: (options.torch ?? true) && mode === modes[modes.length - 1],
+      install: options.install ?? false,
+      flags: flagsOf(mode)!,
+      ...(options.batches ? { batches: options.batches } : {}),
+    };
+    await runChild(order, (told) => {
+      if (told.type === 'log') return options.log?.(told.line);
+      if (told.type === 'error') return;
+      results.push(...told.results);
+      summaries.push(...told.summaries);
+      const table = told.results.length ? `${resultTable(told.results)}\n` : '';
+      const lines = told.summaries.map((s) => `  ${summaryLine(s)}\n`).join('');
+      print(`${told.work}, ${mode === 'wide' ? '256-bit' : '128-bit'} kernels\n${table}${lines}`);
+      if (told.kernels) {
+        kernels[mode] = told.kernels;
+        print(`${kernelTable(told.kernels)}\n`);
+      }
+    });
+  }
+  const flags = Object.fromEntries(modes.map((m) => [m, flagsOf(m)!]));
+  const report: Report = {
+    machine: machineBlock(modes, flags, before),
+    commit: commitOf(),
+    results,
+    summaries,
+    ...(Object.keys(kernels).length ? { kernels } : {}),
+  };
+  if (options.out) writeFileSync(options.out, reportJson(report));
+  return report;
+}
+
+/** A row a line, so that two reports can be compared by eye. */
+export function reportJson({ machine, commit, results, summaries, kernels }: Report): string {
+  const lines = (rows: readonly unknown[]) => `[\n${rows.map((r) => `    ${JSON.stringify(r)}`).join(',\n')}\n  ]`;
+  const parts = [
+    `"machine": ${JSON.stringify(machine)}`,
+    `"commit": ${JSON.stringify(commit)}`,
+    `"results": ${lines(results)}`,
+    `"summaries": ${lines(summaries)}`,
+    ...Object.entries(kernels ?? {}).map(([mode, rows]) => `"${mode}Kernels": ${lines(rows)}`),
+  ];
+  return `{\n  ${parts.join(',\n  ')}\n}\n`;
+}
