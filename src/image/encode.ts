@@ -8,7 +8,9 @@ import type { RgbImage } from './jpeg.ts';
 
 function check(op: string, { width, height, data }: RgbImage): void {
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
-    throw new ShapeError(`${op}: width and height must be whole and positive, got ${width}x${height}\npass both in pixels`);
+    throw new ShapeError(
+      `${op}: width and height must be whole and positive, got ${width}x${height}\npass both in pixels`,
+    );
   }
   if (data.length !== width * height * 3) {
     throw new ShapeError(

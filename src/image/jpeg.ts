@@ -7,9 +7,17 @@
  * progressive), blocks become component planes, and rows of planes are upsampled and converted straight into the result.
  */
 import { DataError } from '../core/errors.ts';
-import { inverseDct } from './jpegDct.ts';
-import { BitReader, decodeSequential, firstAc, HuffmanTable, natural, refineAc, type ScanState } from './jpegEntropy.ts';
 import { planesToRgb } from './jpegColour.ts';
+import { inverseDct } from './jpegDct.ts';
+import {
+  BitReader,
+  decodeSequential,
+  firstAc,
+  HuffmanTable,
+  natural,
+  refineAc,
+  type ScanState,
+} from './jpegEntropy.ts';
 
 /** One colour component: its sampling, its blocks, its decoded plane. */
 export interface Component {
@@ -257,7 +265,8 @@ class Decoder {
         if (high === 0) firstAc(reader, state, all, at);
         else refineAc(reader, state, all, at);
       } else if (high === 0) {
-        all[at] = (state.prediction += reader.extended(reader.symbol(state.dc))) << low;
+        state.prediction += reader.extended(reader.symbol(state.dc));
+        all[at] = state.prediction << low;
       } else if (reader.bits(1)) all[at] = all[at]! | (1 << low);
     };
 

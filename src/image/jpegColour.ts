@@ -75,7 +75,7 @@ for (let i = 0; i < 256; i++) {
   greenOfCr[i] = -46802 * (i - 128);
   greenOfCb[i] = -22554 * (i - 128) + 32768;
 }
-const clamp = (v: number): number => (v < 0 ? 0 : v > 255 ? 255 : v);
+const clamp = (v: number): number => (v < 0 ? 0 : Math.min(v, 255));
 
 /** Upsamples and converts all rows of 1 or 3 components into `out`, [height, width, 3]. */
 export function planesToRgb(

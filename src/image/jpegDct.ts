@@ -121,5 +121,5 @@ export function inverseDct(
 /** Rounds away 18 fraction bits, adds the level shift, clamps. */
 function sample(x: number): number {
   const s = ((x + 131072) >> 18) + 128;
-  return s < 0 ? 0 : s > 255 ? 255 : s;
+  return s < 0 ? 0 : Math.min(s, 255);
 }

@@ -55,7 +55,9 @@ function areaTaps(from: number, to: number): Taps {
  */
 export function resize(image: RgbImage, width: number, height: number, method: ResizeMethod = 'bilinear'): RgbImage {
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
-    throw new UsageError(`resize: the new size must be whole and positive, got ${width}x${height}\npass both in pixels`);
+    throw new UsageError(
+      `resize: the new size must be whole and positive, got ${width}x${height}\npass both in pixels`,
+    );
   }
   if (width === image.width && height === image.height) return image;
   const taps = method === 'area' ? areaTaps : bilinearTaps;
