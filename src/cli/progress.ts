@@ -32,7 +32,7 @@ function lineOf(e: TrainEvent): string | undefined {
     case 'evaluation':
       return `step ${e.step}: verification ${percent(e.accuracy)} ± ${percent(e.std)} (${e.data}, ${e.pairs} pairs, ${e.protocol}, flip ${e.flip}), AUC ${e.auc.toFixed(4)}, EER ${percent(e.eer)}`;
     case 'bad':
-      return `skipped: ${e.file}${e.reason ? `: ${e.reason}` : ''}`;
+      return `skipped: ${e.reason.split('\n')[0]}`;
     case 'note':
       return `note: ${e.text}`;
     default:

@@ -106,8 +106,8 @@ const fields = {
     means: 'how the mirrored picture counts',
   },
   evalIdentities: {
-    schema: whole(0),
-    expects: 'a whole number of at least 0',
+    schema: v.union([v.literal(0), whole(4)]),
+    expects: '0, or a whole number of at least 4',
     means: 'synthetic people, never trained on, to evaluate on; 0: no synthetic evaluation',
   },
 } as const;

@@ -9,6 +9,8 @@ import { join } from 'node:path';
 import { DataError, UsageError } from '../core/errors.ts';
 import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
+import { createLoader } from '../data/loader.ts';
+import { readImage } from '../data/readImage.ts';
 import type { Device } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
 import { ArcFace } from '../heads/arcFace.ts';
@@ -16,7 +18,7 @@ import { MobileFaceNet } from '../models/mobileFaceNet.ts';
 import { initialize, parameterCount } from '../nn/module.ts';
 import { lrAt, milestoneSteps } from '../optim/schedule.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
-import { createLoader, decode, evaluationPairs, trainingData } from './data.ts';
+import { evaluationPairs, trainingData } from './data.ts';
 import { diagnose } from './diagnose.ts';
 import { type Evaluator, evaluatorOf } from './evaluation.ts';
 import type { Recipe } from './recipe.ts';
@@ -153,7 +155,8 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
     throw new DataError(
       `${options.resumeFrom}: expected the ${old.progress.images} pictures it was trained on, got ${data.length} in ${data.name}\nResume with the same data.`,
     );
-  const kernelMode = device.info().simd.replace(/^wide|^narrow/, 'simd'); // both widths give the same bits
+  // Vector width, threads and sharing do not change a bit; fused multiply-add does.
+  const kernelMode = device.info().simd.replace(/^(wide|narrow)-|-(shared|single)$/g, '');
   if (old && old.kernelMode !== kernelMode)
     onEvent({
       type: 'note',
@@ -177,7 +180,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   const pairs = await evaluationPairs(recipe);
   const evaluator =
     pairs &&
-    (await evaluatorOf(pairs, (s) => decode(s, recipe.inputSize), network, device, {
+    (await evaluatorOf(pairs, (s) => readImage(s, recipe.inputSize), network, device, {
       protocol: recipe.evalProtocol,
       flip: recipe.evalFlip,
     }));
@@ -223,6 +226,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
     skipBad: recipe.skipBad,
     ...(options.workers === undefined ? {} : { workers: options.workers }),
   });
+  const reported = new Set<string>();
   let finished = true;
   try {
     loader.seek(progress.step);
@@ -235,7 +239,10 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
       const asked = performance.now();
       const batch = await loader.next();
       since.waited += performance.now() - asked;
-      for (const bad of batch.bad) onEvent({ type: 'bad', ...badOf(bad) });
+      for (const { path, reason } of batch.bad) {
+        if (!reported.has(path)) onEvent({ type: 'bad', file: path, reason });
+        reported.add(path);
+      }
       const lr = lrAt(progress.step, schedule);
       const result = await step.run(batch.images, batch.labels, lr);
       const done = progress.step + 1;
@@ -300,11 +307,6 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   }
   return { finished, steps: progress.step, loss, evaluation: progress.last, checkpoint: last };
 }
-
-const badOf = (bad: unknown): { file: string; reason: string } => {
-  const { message = String(bad) } = (bad ?? {}) as { message?: string };
-  return { file: message, reason: '' };
-};
 
 function evaluationOf(r: VerificationResult, recipe: Recipe, step: number, data: string): Evaluation {
   return {
