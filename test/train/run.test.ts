@@ -1,0 +1,47 @@
+/** What a run checks before its first step. */
+import { expect, test } from 'vitest';
+import { DataError } from '../../src/core/errors.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
+import { evaluationPairs, trainingData } from '../../src/train/data.ts';
+import { resolveRecipe } from '../../src/train/recipe.ts';
+import { checkLabels, stepsOf } from '../../src/train/run.ts';
+
+const dataOf = (labels: readonly number[], classes: number): Dataset => ({
+  name: 'faces',
+  classes,
+  length: labels.length,
+  label: (i) => labels[i]!,
+  identityName: (l) => `person${l}`,
+  source: () => ({ kind: 'bytes', name: 'x', bytes: new Uint8Array() }),
+});
+
+test('labels must fit the class count', () => {
+  expect(() => checkLabels(dataOf([0, 1, 2], 3))).not.toThrow();
+  for (const bad of [3, -1, 0.5, Number.NaN]) {
+    expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(DataError);
+    expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(/^faces: expected labels from 0 to 2, got .* for picture 1\n/);
+  }
+});
+
+test('the number of steps: whole batches of each epoch, or maxSteps', () => {
+  const recipe = resolveRecipe('mobilefacenet-arcface', { batch: 4, epochs: 3 });
+  expect(stepsOf(recipe, dataOf(new Array(11).fill(0), 1))).toBe(6);
+  expect(stepsOf({ ...recipe, maxSteps: 5 }, dataOf(new Array(11).fill(0), 1))).toBe(5);
+  expect(() => stepsOf(recipe, dataOf([0, 0, 0], 1))).toThrow(/at least one batch of 4 pictures, got 3/);
+});
+
+test('synthetic people for evaluation are none of those trained on', async () => {
+  const recipe = resolveRecipe('demo');
+  const data = await trainingData(recipe);
+  const trained = new Set<number>();
+  for (let i = 0; i < data.length; i++) {
+    const s = data.source(i);
+    if (s.kind === 'synthetic') trained.add(s.identity);
+  }
+  expect(trained.size).toBe(recipe.identities);
+  const pairs = (await evaluationPairs(recipe))!;
+  const people = new Set(pairs.pairs.flatMap(({ a, b }) => [a, b].map((s) => (s.kind === 'synthetic' ? s.identity : -1))));
+  expect(people.size).toBe(recipe.evalIdentities);
+  for (const p of people) expect(trained.has(p)).toBe(false);
+  expect(await evaluationPairs({ ...recipe, evalIdentities: 0 })).toBeUndefined();
+});
