@@ -1,0 +1,107 @@
+/** `facegrad embed` as a process: what it writes equals the library's rows, in the order given. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { WasmDevice } from '../../src/device/wasm.ts';
+import { loadEmbedder } from '../../src/evaluate/embedder.ts';
+import { combineFlip } from '../../src/evaluate/verification.ts';
+import { encodePng } from '../../src/image/encode.ts';
+import { readNpy } from '../../src/weights/npy.ts';
+import { facegrad } from '../helpers/killedRuns.ts';
+import { picture, writePeople } from '../helpers/pictures.ts';
+import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'facegrad-embed-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const weights = join(folder, 'w.safetensors');
+const bytes = await weightsOf(tinyNetwork());
+writeFileSync(weights, bytes);
+const faces = writePeople(join(folder, 'faces'), 3, 2).flat();
+
+/** Rows of pictures by the library, one picture at a time. */
+async function rowsOf(list: readonly (readonly [number, number])[], mirrored = false): Promise<Float32Array[]> {
+  const device = await WasmDevice.create({ threads: 1 });
+  const e = await loadEmbedder(bytes, { device });
+  const rows = [];
+  for (const [p, s] of list) rows.push(await e.embed([picture(p, s)], { mirrored }));
+  await e.dispose();
+  await device.dispose();
+  return rows;
+}
+
+it('files in the order given, and a folder in the order of its names', async () => {
+  const out = join(folder, 'a.npy');
+  const given = [faces[5]!, faces[0]!, faces[3]!];
+  const ended = await facegrad(['embed', '--weights', weights, ...given, '--out', out]);
+  expect(ended.stderr).toBe('');
+  expect(ended.code).toBe(0);
+  const npy = readNpy(readFileSync(out));
+  expect([npy.dtype, npy.shape]).toEqual(['f32', [3, 16]]);
+  const want = await rowsOf([
+    [2, 1],
+    [0, 0],
+    [1, 1],
+  ]);
+  expect([...npy.data]).toEqual(want.flatMap((r) => [...r]));
+  expect(readFileSync(join(folder, 'a.names.txt'), 'utf8')).toBe(given.map((p) => `${p}\n`).join(''));
+
+  const whole = await facegrad(['embed', '--weights', weights, join(folder, 'faces'), '--json', '--threads', '1']);
+  const { dim, embeddings } = JSON.parse(whole.stdout);
+  expect(dim).toBe(16);
+  expect(embeddings.map((e: { name: string }) => e.name)).toEqual(faces);
+  expect(Float32Array.from(embeddings[5].embedding)).toEqual(want[0]);
+});
+
+it('flip rules and unit length', async () => {
+  const [upright, mirrored] = [(await rowsOf([[1, 0]]))[0]!, (await rowsOf([[1, 0]], true))[0]!];
+  for (const flip of ['sum', 'concat'] as const) {
+    const { stdout } = await facegrad(['embed', '--weights', weights, faces[2]!, '--json', '--flip', flip]);
+    const got = JSON.parse(stdout);
+    const want = combineFlip(upright, mirrored, 16, flip);
+    expect(got.dim).toBe(want.dim);
+    expect(Float32Array.from(got.embeddings[0].embedding)).toEqual(want.embeddings);
+  }
+  const { stdout } = await facegrad(['embed', '--weights', weights, faces[2]!, '--json', '--unit']);
+  const unit = JSON.parse(stdout).embeddings[0].embedding as number[];
+  expect(Math.hypot(...unit)).toBeCloseTo(1, 6);
+});
+
+it('scales pictures of another size and says so once', async () => {
+  const big = join(folder, 'big');
+  mkdirSync(big);
+  for (const s of [0, 1]) writeFileSync(join(big, `${s}.png`), encodePng(picture(0, s, 48)));
+  const ended = await facegrad(['embed', '--weights', weights, big, '--json']);
+  expect(ended.code).toBe(0);
+  expect(ended.stderr.match(/warning: .*48x48 pixels, the network takes 32x32: .*not aligned/g)).toHaveLength(1);
+  expect(JSON.parse(ended.stdout).embeddings).toHaveLength(2);
+});
+
+it('bad input: one clear message, nothing written', async () => {
+  const text = join(folder, 'text.png');
+  writeFileSync(text, 'no picture');
+  const cut = join(folder, 'cut.png');
+  writeFileSync(cut, readFileSync(faces[0]!).subarray(0, 200));
+  const shortened = join(folder, 'short.safetensors');
+  writeFileSync(shortened, bytes.subarray(0, bytes.length - 100));
+  mkdirSync(join(folder, 'none'));
+  const out = join(folder, 'bad.npy');
+  for (const [args, code, message] of [
+    [[faces[0]!], 2, /--out FILE\.npy, or --json/],
+    [[faces[0]!, '--out', join(folder, 'x.txt')], 2, /ends in \.npy/],
+    [[faces[0]!, '--out', out, '--flip', 'twice'], 2, /--flip: expected none, sum, unitSum, concat, got 'twice'/],
+    [[join(folder, 'missing.png'), '--out', out], 1, /missing\.png: ENOENT/],
+    [[join(folder, 'none'), '--out', out], 1, /none: expected JPEG or PNG pictures in this folder, found none/],
+    [[faces[0]!, text, '--out', out], 1, /text\.png: neither JPEG nor PNG/],
+    [[faces[0]!, cut, '--out', out], 1, /cut\.png: damaged or incomplete PNG/],
+  ] as [string[], number, RegExp][]) {
+    const ended = await facegrad(['embed', '--weights', weights, ...args]);
+    expect(ended.stderr).toMatch(message);
+    expect(ended.stderr).not.toMatch(/\n\s+at /);
+    expect(ended.code, args.join(' ')).toBe(code);
+  }
+  const ended = await facegrad(['embed', '--weights', shortened, faces[0]!, '--out', out]);
+  expect(ended.stderr).toMatch(/short\.safetensors: .*cut off/);
+  expect(ended.code).toBe(1);
+  expect(existsSync(out)).toBe(false);
+});
