@@ -140,7 +140,6 @@ export function resumeRecipe(
 export async function train(recipe: Recipe, options: TrainOptions): Promise<TrainResult> {
   const { device, out, signal, onEvent = () => {} } = options;
   const last = join(out, 'last.safetensors');
-  await makeRunFolder(out);
   const resumed = options.resumeFrom ? await readCheckpoint(options.resumeFrom) : undefined;
   const old = resumed && resumeRecipe(resumed, options.resumeFrom!, {});
 
@@ -185,6 +184,8 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
       flip: recipe.evalFlip,
     }));
 
+  // Only now: what is refused before leaves no folder behind.
+  await makeRunFolder(out);
   const compiling = performance.now();
   const step = trainingStep(t, recipe, device);
   const plan = await step.plan();

@@ -4,8 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { syntheticFace } from '../../datasets/synthetic.ts';
 import { recipeChanges } from '../../src/cli/train.ts';
 import { UsageError } from '../../src/core/errors.ts';
+import { encodePng } from '../../src/image/encode.ts';
 import { readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { cli, facegrad } from '../helpers/killedRuns.ts';
 
@@ -191,6 +193,53 @@ describe('bad input ends in one clear message', () => {
       1,
       /at least one batch of 64 pictures, got 12/,
     );
+  });
+
+  describe('pictures', () => {
+    const faces = (name: string, edit: (root: string) => void): string => {
+      const root = join(folder, name);
+      for (const person of ['ann', 'bob', 'eve']) {
+        mkdirSync(join(root, person), { recursive: true });
+        for (let i = 0; i < 4; i++) {
+          const data = syntheticFace(1, person.charCodeAt(0), i, 32);
+          writeFileSync(join(root, person, `${i}.png`), encodePng({ width: 32, height: 32, data }));
+        }
+      }
+      edit(root);
+      return root;
+    };
+    const run = (root: string, ...more: string[]) => [...small, '--data', root, '--out', `${root}-run`, ...more];
+
+    test('an empty identity, a missing folder', async () => {
+      const root = faces('empty', (r) => mkdirSync(join(r, 'dan')));
+      await refused(run(root), 1, /^facegrad: .*empty\/dan: expected at least one \.jpg or \.png .*, found none\n/);
+      await refused(run(join(folder, 'nowhere')), 1, /^facegrad: --data .*nowhere: expected a folder/);
+    });
+
+    test('a truncated picture stops the run, or is skipped and reported when told so', async () => {
+      const root = faces('cut', (r) => {
+        truncateSync(join(r, 'bob', '2.png'), 100);
+        writeFileSync(join(r, 'eve', '1.jpg'), 'this is no picture');
+      });
+      await refused(run(root), 1, /^facegrad: .*cut\/(bob\/2\.png|eve\/1\.jpg): /);
+      const end = await facegrad([...run(root, '--skip-bad', '--overwrite')]);
+      expect(end.stderr).toBe('');
+      expect(end.code).toBe(0);
+      const skipped = end.stdout.split('\n').filter((l) => l.startsWith('skipped: '));
+      expect(skipped.length).toBe(2);
+      expect(skipped.join()).toMatch(/bob\/2\.png/);
+      expect(skipped.join()).toMatch(/eve\/1\.jpg/);
+    });
+
+    test('a list file with a gap in its labels; a pairs file that names a missing picture', async () => {
+      const root = faces('listed', (r) => {
+        writeFileSync(join(r, 'list.txt'), 'ann/0.png 0\nann/1.png 0\nbob/0.png 2\n');
+        writeFileSync(join(r, 'pairs.txt'), 'ann\t1\t2\nann\t1\tbob\t9\n');
+      });
+      await refused(run(join(root, 'list.txt')), 1, /list\.txt: expected labels 0 to 2 without gaps, but 1 is missing/);
+      const pairs = ['--evalPairs', join(root, 'pairs.txt'), '--evalImages', root];
+      await refused(run(root, ...pairs), 1, /pairs\.txt:1: expected a picture .*ann_0001/);
+    });
   });
 
   test.skipIf(process.platform === 'win32')('a disk that fills while a checkpoint is written', async () => {
