@@ -44,21 +44,27 @@ const canShare = () => {
   return isolated !== false;
 };
 
-/** The best mode within the request, with the reason in words. Undefined where WebAssembly SIMD is missing. */
-export function chooseMode(request: ModeRequest = {}): ModeChoice | undefined {
+/** What the self-test of wide mode found. */
+export interface WideVerdict {
+  readonly good: boolean;
+  readonly reason: string;
+}
+
+/** The best mode within the request, and after the self-test of wide mode within its verdict; with the reason in words. Undefined where WebAssembly SIMD is missing. */
+export function chooseMode(request: ModeRequest = {}, tested?: WideVerdict): ModeChoice | undefined {
   if (!supports({ relaxed: false, wide: false, shared: false })) return undefined;
   const shared = request.shared !== false && canShare();
   const canRelax = supports({ relaxed: true, wide: false, shared });
   const relaxed = request.relaxed !== false && canRelax;
-  const wide = relaxed && wideDeclared && request.wide !== false;
+  const wide = relaxed && wideDeclared && request.wide !== false && tested?.good !== false;
   const reasons = [
     relaxed
       ? 'fused multiply-add'
       : canRelax
         ? 'strict SIMD as asked'
         : 'this engine has no relaxed SIMD: separate multiply and add',
-    wide
-      ? 'V8 pairs operations into 256 bits'
+    relaxed && wideDeclared && request.wide !== false
+      ? (tested?.reason ?? 'V8 pairs operations into 256 bits')
       : wideDeclared
         ? '128-bit as asked'
         : '128-bit: the revectorizer flag is not set',

@@ -16,8 +16,9 @@ import type { Graph } from '../plan/trace.ts';
 import type { CallProfile, CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
 import { explainLowered, type Home, type Lowered, type LoweredCall, lower } from './lowerWasm.ts';
 import { DeviceMemory } from './memory.ts';
-import { chooseMode, type ModeChoice, type ModeRequest } from './mode.ts';
+import { chooseMode, type ModeChoice, type ModeRequest, type WideVerdict } from './mode.ts';
 import { InlineRunner, maxThreads, type Runner, ThreadPool, wordsPerCall } from './threads.ts';
+import { checkWide } from './wideCheck.ts';
 
 export interface WasmOptions extends ModeRequest {
   /** Default: the machine's cores. Without shared memory always 1. */
@@ -53,8 +54,25 @@ export class WasmDevice implements Device {
     this.runner = runner;
   }
 
+  /** A device on the calling thread with plain memory, whatever the mode is good for. */
+  private static inPlace(choice: ModeChoice): WasmDevice {
+    const memory = new DeviceMemory(false);
+    return new WasmDevice(choice, memory, new InlineRunner(memory.memory));
+  }
+  private static wideVerdict: Promise<WideVerdict> | undefined;
+  /** The self-test of wide mode, once per process. */
+  private static testWide(): Promise<WideVerdict> {
+    const at = (wide: boolean): ModeChoice => ({ mode: { relaxed: true, wide, shared: false }, reason: '' });
+    WasmDevice.wideVerdict ??= checkWide(WasmDevice.inPlace(at(true)), WasmDevice.inPlace(at(false)));
+    return WasmDevice.wideVerdict;
+  }
+
   static async create(options: WasmOptions = {}): Promise<WasmDevice> {
-    const choice = chooseMode(options);
+    let choice = chooseMode(options);
+    if (choice?.mode.wide) {
+      const verdict = await WasmDevice.testWide();
+      choice = chooseMode(options, verdict);
+    }
     if (!choice)
       throw new DeviceError('wasm: this engine has no WebAssembly SIMD\nUse a current browser or Node 20.19 or newer.');
     const cores =
