@@ -8,7 +8,7 @@ export interface BatchItem {
   /** Its place in the batch. */
   readonly row: number;
   readonly mirrored: boolean;
-  /** Its number in the decoded-picture cache, if there is one. */
+  /** Its number in the cache of decoded pictures; those past the cache's end are not kept. */
   readonly slot: number;
 }
 
@@ -32,19 +32,22 @@ export async function fillBatch({ items, images, size, cache }: BatchRequest): P
   const bad: BadItem[] = [];
   for (const { source, row, mirrored, slot } of items) {
     try {
+      const kept = cache !== undefined && slot < cache.filled.length;
       let pixels: Uint8Array;
       // The flag is stored after the pixels and atomically, so a thread that sees it sees them too.
-      if (cache && Atomics.load(cache.filled, slot)) pixels = cache.pixels.subarray(slot * bytes, (slot + 1) * bytes);
+      if (kept && Atomics.load(cache.filled, slot)) pixels = cache.pixels.subarray(slot * bytes, (slot + 1) * bytes);
       else {
         pixels = await readImage(source, size);
-        if (cache) {
+        if (kept) {
           cache.pixels.set(pixels, slot * bytes);
           Atomics.store(cache.filled, slot, 1);
         }
       }
       copyPixels(images, row * bytes, pixels, size[1], mirrored);
     } catch (error) {
-      bad.push({ row, path: sourceName(source), reason: (error as Error).message });
+      const path = sourceName(source);
+      const { message } = error as Error;
+      bad.push({ row, path, reason: message.startsWith(path) ? message : `${path}: ${message}` });
     }
   }
   return bad;

@@ -8,9 +8,15 @@ export const isPicture = (name: string): boolean => /\.(jpe?g|png)$/i.test(name)
 
 /** Names in a folder without hidden ones, in code-unit order, so that labels are the same everywhere. */
 function namesIn(path: string): string[] {
-  return readdirSync(path)
-    .filter((n) => !n.startsWith('.'))
-    .sort();
+  let names: string[];
+  try {
+    names = readdirSync(path);
+  } catch (error) {
+    throw new DataError(
+      `${path}: expected a readable folder, got ${(error as NodeJS.ErrnoException).code}\nCheck the path and its permissions.`,
+    );
+  }
+  return names.filter((n) => !n.startsWith('.')).sort();
 }
 
 /** Pictures below a folder, in order of their paths. */
@@ -23,8 +29,8 @@ export function picturesIn(path: string): string[] {
 
 /**
  * The data set of a folder per identity: label = rank of the folder's name, pictures = its .jpg, .jpeg and .png files,
- * also in subfolders. Other files (such as a landmarks.json) are left alone. Throws DataError where there is no identity folder, or
- * one is empty.
+ * also in subfolders. Hidden files and others (such as a landmarks.json) are left alone. Throws DataError where there is
+ * no identity folder, or one is empty.
  */
 export function folderDataset(path: string): Dataset {
   const identities = namesIn(path).filter((n) => statSync(join(path, n)).isDirectory());

@@ -15,24 +15,30 @@ export function listDataset(
 ): Dataset {
   const paths: string[] = [];
   const labels: number[] = [];
-  readFileSync(path, 'utf8')
-    .split(/\r?\n/)
-    .forEach((line, i) => {
-      if (!line.trim() || line.startsWith('#')) return;
-      const parts = /^(.*\S)[ \t]+(\S+)\s*$/.exec(line);
-      const label = Number(parts?.[2]);
-      if (!parts || !Number.isInteger(label) || label < 0)
-        throw new DataError(
-          `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
-        );
-      if (classes !== undefined && label >= classes)
-        throw new DataError(
-          `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
-        );
-      // Lists written on Windows have backslashes.
-      paths.push(resolve(root, parts[1]!.replaceAll('\\', '/')));
-      labels.push(label);
-    });
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new DataError(
+      `${path}: expected a list file, got ${(error as NodeJS.ErrnoException).code}\nName a text file with 'path label' lines.`,
+    );
+  }
+  text.split(/\r?\n/).forEach((line, i) => {
+    if (!line.trim() || line.startsWith('#')) return;
+    const parts = /^(.*\S)[ \t]+(\d+)\s*$/.exec(line);
+    const label = Number(parts?.[2]);
+    if (!parts)
+      throw new DataError(
+        `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
+      );
+    if (classes !== undefined && label >= classes)
+      throw new DataError(
+        `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
+      );
+    // Lists written on Windows have backslashes.
+    paths.push(resolve(root, parts[1]!.replaceAll('\\', '/')));
+    labels.push(label);
+  });
   if (labels.length === 0)
     throw new DataError(`${path}: expected 'path label' lines, found none\nWrite one picture a line.`);
   const seen = new Set(labels);

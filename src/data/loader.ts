@@ -2,8 +2,9 @@
  * Batches for training, decoded ahead of the step in worker threads (Node).
  *
  * The one idea: what a batch holds is a function of (key, position) alone: the order is a permutation drawn for the
- * epoch, mirroring is drawn for the position. So any number of workers gives the same batches, and a run resumes in mid-epoch by
- * `seek`. Decoded pixels are kept in shared memory while they fit: from the second epoch on nothing is decoded again.
+ * epoch, mirroring is drawn for the position. So any number of workers gives the same batches, and a run resumes in
+ * mid-epoch by `seek`. Decoded pixels are kept in shared memory as far as it reaches: from the second epoch on a set
+ * that fits is not decoded again.
  */
 import { Worker } from 'node:worker_threads';
 import { DataError, UsageError } from '../core/errors.ts';
@@ -23,13 +24,13 @@ export interface LoaderOptions {
   readonly key: Key;
   /** Decoding threads; 0 decodes on the calling thread. Default 1. */
   readonly workers?: number;
-  /** Batches prepared before they are asked for. Default 2. */
+  /** Batches prepared before they are asked for; without workers none are. Default 2. */
   readonly ahead?: number;
   /** Replace unreadable pictures by the next ones and report them, instead of stopping. Default false. */
   readonly skipBad?: boolean;
   /** Leave out the last, smaller batch of an epoch. Default true. */
   readonly dropLast?: boolean;
-  /** Bytes of decoded pixels to keep. Default 512 MB. */
+  /** Bytes of decoded pixels to keep, 0 for none; of a larger set the first pictures are kept. Default 512 MB. */
   readonly cacheBytes?: number;
 }
 
@@ -62,22 +63,33 @@ interface Filler {
 
 function workerFiller(): Filler {
   // In the sources this is a .ts file, in the built package a .js file.
-  const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url));
+  const entry = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+  // Workers inherit Node's options, and --input-type (of a script given by -e) forbids them to run a file.
+  const evaluated = process.execArgv.some((a) => a.startsWith('--input-type'));
+  const worker = new Worker(entry, evaluated ? { execArgv: [] } : {});
   const waiting = new Map<number, { resolve: (bad: BadItem[]) => void; reject: (e: Error) => void }>();
   let nextId = 0;
+  let ended: Error | undefined;
+  const end = (error: Error) => {
+    ended ??= error;
+    for (const w of waiting.values()) w.reject(ended);
+    waiting.clear();
+  };
   worker.on('message', ({ id, bad }: { id: number; bad: BadItem[] }) => {
     waiting.get(id)?.resolve(bad);
     waiting.delete(id);
     if (waiting.size === 0) worker.unref();
   });
-  worker.on('error', (error) => {
-    for (const w of waiting.values()) w.reject(error);
-    waiting.clear();
-  });
+  worker.on('error', (error) => end(error as Error));
+  worker.on('exit', () => end(new UsageError('loader: its worker has ended\nMake a new loader.')));
   worker.unref();
   return {
     fill: (request) =>
       new Promise((resolve, reject) => {
+        if (ended) {
+          reject(ended);
+          return;
+        }
         const id = nextId++;
         waiting.set(id, { resolve, reject });
         worker.ref();
@@ -89,7 +101,12 @@ function workerFiller(): Filler {
 
 const shared = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
 
-/** Makes a loader. Throws UsageError where the data set is smaller than a batch. */
+function atLeast(what: string, n: number, least: number): void {
+  if (!Number.isInteger(n) || n < least)
+    throw new UsageError(`loader: expected ${what} to be a whole number from ${least} on, got ${n}\nCorrect ${what}.`);
+}
+
+/** Makes a loader. Throws UsageError for impossible options, such as a data set smaller than a batch. */
 export function createLoader(options: LoaderOptions): Loader {
   const {
     dataset,
@@ -103,16 +120,19 @@ export function createLoader(options: LoaderOptions): Loader {
     dropLast = true,
     cacheBytes = 512e6,
   } = options;
+  atLeast('batch', batch, 1);
+  atLeast('workers', workers, 0);
+  atLeast('ahead', ahead, 0);
+  atLeast('height', size[0], 1);
+  atLeast('width', size[1], 1);
   const stepsPerEpoch = dropLast ? Math.floor(dataset.length / batch) : Math.ceil(dataset.length / batch);
   if (stepsPerEpoch < 1)
     throw new UsageError(
       `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
     );
   const bytes = size[0] * size[1] * 3;
-  const cache =
-    dataset.length * bytes <= cacheBytes
-      ? { pixels: shared(dataset.length * bytes), filled: shared(dataset.length) }
-      : undefined;
+  const kept = Math.min(dataset.length, Math.floor(cacheBytes / bytes));
+  const cache = kept > 0 ? { pixels: shared(kept * bytes), filled: shared(kept) } : undefined;
   const fillers: Filler[] =
     workers > 0 ? Array.from({ length: workers }, workerFiller) : [{ fill: fillBatch, close: async () => {} }];
 
@@ -170,9 +190,10 @@ export function createLoader(options: LoaderOptions): Loader {
 
   let position = 0;
   let waitedMs = 0;
+  let closed = false;
   const queue: Promise<Batch>[] = [];
-  const fill = () => {
-    while (queue.length < Math.max(1, ahead)) {
+  const fill = (length: number) => {
+    while (queue.length < length) {
       const p = prepare(position + queue.length);
       // An error is thrown by the `next` it belongs to.
       p.catch(() => {});
@@ -185,19 +206,25 @@ export function createLoader(options: LoaderOptions): Loader {
       return waitedMs;
     },
     seek(step) {
+      atLeast('the step to seek', step, 0);
       queue.length = 0;
       position = step;
     },
     async next() {
-      fill();
+      if (closed) throw new UsageError('loader: next was called after close\nMake a new loader.');
       const start = performance.now();
-      const result = await queue.shift()!;
-      waitedMs += performance.now() - start;
+      fill(Math.max(1, workers > 0 ? ahead : 0));
+      const taken = queue.shift()!;
       position++;
-      fill();
-      return result;
+      if (workers > 0) fill(ahead);
+      try {
+        return await taken;
+      } finally {
+        waitedMs += performance.now() - start;
+      }
     },
     async close() {
+      closed = true;
       queue.length = 0;
       await Promise.all(fillers.map((f) => f.close()));
     },

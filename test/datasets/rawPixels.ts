@@ -1,32 +1,37 @@
 /** How well pixels alone verify pairs: the bar that synthetic faces must not let through. */
 import { syntheticFace } from '../../datasets/synthetic.ts';
-import type { PairSet } from '../../src/data/dataset.ts';
+import type { ImageSource, PairSet } from '../../src/data/dataset.ts';
 
-/** Best accuracy over all thresholds of the cosine between images, each pixel less `centre`. */
-export function rawPixelAccuracy(set: PairSet, centre: number): number {
-  const scores = set.pairs.map(({ a, b, same }) => {
-    if (a.kind !== 'synthetic' || b.kind !== 'synthetic') throw new Error('synthetic pairs only');
-    const x = syntheticFace(a.seed, a.identity, a.image, a.size);
-    const y = syntheticFace(b.seed, b.identity, b.image, b.size);
-    let xy = 0;
-    let xx = 0;
-    let yy = 0;
-    for (let i = 0; i < x.length; i++) {
-      const p = x[i]! - centre;
-      const q = y[i]! - centre;
-      xy += p * q;
-      xx += p * p;
-      yy += q * q;
+function pixelsOf(s: ImageSource): Uint8Array {
+  if (s.kind !== 'synthetic') throw new Error('synthetic pairs only');
+  return syntheticFace(s.seed, s.identity, s.image, s.size);
+}
+
+/** For each centre: best accuracy over all thresholds of the cosine between images, each pixel less that centre. */
+export function rawPixelAccuracy(set: PairSet, centres: readonly number[]): number[] {
+  const images = set.pairs.map(({ a, b, same }) => ({ same, x: pixelsOf(a), y: pixelsOf(b) }));
+  return centres.map((centre) => {
+    const scores = images.map(({ same, x, y }) => {
+      let xy = 0;
+      let xx = 0;
+      let yy = 0;
+      for (let i = 0; i < x.length; i++) {
+        const p = x[i]! - centre;
+        const q = y[i]! - centre;
+        xy += p * q;
+        xx += p * p;
+        yy += q * q;
+      }
+      return { same, cosine: xy / Math.sqrt(xx * yy) };
+    });
+    scores.sort((p, q) => q.cosine - p.cosine);
+    // accept the first k, reject the rest
+    let right = scores.filter((s) => !s.same).length;
+    let best = right;
+    for (const s of scores) {
+      right += s.same ? 1 : -1;
+      best = Math.max(best, right);
     }
-    return { same, cosine: xy / Math.sqrt(xx * yy) };
+    return best / scores.length;
   });
-  scores.sort((p, q) => q.cosine - p.cosine);
-  // accept the first k, reject the rest
-  let right = scores.filter((s) => !s.same).length;
-  let best = right;
-  for (const s of scores) {
-    right += s.same ? 1 : -1;
-    best = Math.max(best, right);
-  }
-  return best / scores.length;
 }
