@@ -60,7 +60,7 @@ export function storeElements(f: Fn, dtype: DType, addr: Local<I32>, [lo, hi]: P
       case 'i32':
         return x.toInt();
       case 'u8':
-        return x.nearest().max(f32x4(0)).min(f32x4(255)).toInt();
+        return x.max(f32x4(0)).min(f32x4(255)).toInt();
       case 'bool':
         return x.and(i32x4(1));
     }

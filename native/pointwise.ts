@@ -189,7 +189,7 @@ function outerOffsets(
  * Evaluates one expression per output over broadcast inputs: `outputs[k] = exprs[k](inputs…)`.
  *
  * i32 inputs become f32 (exact to 2^24); u8 too; bool inputs must be read as truth values (`input(i, true)`). Stores: f32;
- * i32 toward zero, saturating; u8 to nearest (halves to even), saturating; bool from a truth value.
+ * i32 and u8 toward zero, saturating, NaN as 0; bool from a truth value.
  */
 export function pointwiseWasm(e: Emitter, { exprs, inputs, outputs }: PointwiseSpec): void {
   const shape = outputs[0]!.shape;

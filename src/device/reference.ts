@@ -66,7 +66,8 @@ export class ReferenceDevice implements Device {
             this.round,
           );
           if (this.round !== identity)
-            for (const o of outs) for (let i = 0; i < o.length; i++) o[i] = this.round(o[i]!);
+            for (const [k, o] of outs.entries())
+              if (n.outputs[k]!.dtype === 'f32') for (let i = 0; i < o.length; i++) o[i] = this.round(o[i]!);
           for (const [i, o] of outs.entries()) values.set(n.tensor(i).id, o);
         }
       }

@@ -4,11 +4,30 @@
  * The one idea: tensors are contiguous, so `reshape` and leading-axis slices are views of the same memory; everything
  * else is one strided copy (native/movement.ts).
  */
-import { concatWasm, fillWasm, flipWasm, iotaWasm, padWasm, sliceWasm, transposeWasm } from '../../native/movement.ts';
+import {
+  broadcastToWasm,
+  concatWasm,
+  fillWasm,
+  flipWasm,
+  iotaWasm,
+  padWasm,
+  sliceWasm,
+  transposeWasm,
+} from '../../native/movement.ts';
 import { ShapeError } from '../core/errors.ts';
-import { normalizeAxes, type Shape, sameShape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
+import {
+  broadcastShapes,
+  broadcastStrides,
+  normalizeAxes,
+  type Shape,
+  sameShape,
+  showShape,
+  sizeOf,
+  stridesOf,
+} from '../core/shape.ts';
 import type { Tensor, TensorSpec } from '../core/tensor.ts';
 import { defineOp, shapeError } from './define.ts';
+import { sumTo } from './reduce.ts';
 
 const copyCost = ([x]: readonly TensorSpec[], [y]: readonly TensorSpec[]) => ({
   flops: 0,
@@ -327,6 +346,35 @@ export const padOp = defineOp<{ pads: Pads; value: number }>('pad', {
 /** Surrounds the tensor with `value`: [before, after] per axis. */
 export const pad = (x: Tensor, pads: Pads, value = 0): Tensor =>
   pads.every(([a, b]) => a === 0 && b === 0) && pads.length === x.rank ? x : padOp.apply([x], { pads, value })[0]!;
+
+/** Broadcasting as a copy: for int32, which arithmetic per element would take through float32. */
+export const repeatOp = defineOp<{ shape: Shape }>('repeat', {
+  roles: ['x'],
+  infer([x], { shape }) {
+    const out = broadcastShapes([x!.shape, shape]);
+    if (!out || !sameShape(out, shape))
+      throw shapeError('repeat', `a tensor that broadcasts to ${showShape(shape)}`, { x: x! }, 'Reshape it first.');
+    return [{ shape, dtype: x!.dtype }];
+  },
+  reference([x], [y], { shape }, specs) {
+    const strides = broadcastStrides(specs.inputs[0]!.shape, shape);
+    eachIndex(shape, (index, flat) => {
+      y![flat] = x![index.reduce((n, d, i) => n + d * strides[i]!, 0)]!;
+    });
+  },
+  backward: ({ inputs, dys }) => [sumTo(dys[0]!, inputs[0]!.shape)],
+  wasm: { kind: 'kernel', lower: broadcastToWasm },
+  cost: copyCost,
+  samples: [
+    { inputs: [{ shape: [3, 1] }], attrs: { shape: [2, 3, 5] } },
+    {
+      inputs: [{ shape: [17], dtype: 'i32', range: [2 ** 30, 2 ** 30 + 99] }],
+      attrs: { shape: [3, 17] },
+      noGradient: 'integer operand',
+    },
+  ],
+  errorSamples: [{ inputs: [{ shape: [3, 2] }], attrs: { shape: [3, 4] } }],
+});
 
 export const flipOp = defineOp<{ axes: readonly number[] }>('flip', {
   roles: ['x'],

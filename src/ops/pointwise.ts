@@ -14,6 +14,7 @@ import * as E from '../expr/nodes.ts';
 import { compileJs } from '../expr/printJs.ts';
 import { simplify } from '../expr/simplify.ts';
 import { type Backward, defineOp, type Sample, shapeError } from './define.ts';
+import { repeatOp } from './movement.ts';
 import { sumTo } from './reduce.ts';
 
 export interface PointwiseAttrs {
@@ -51,6 +52,17 @@ const backward: Backward<PointwiseAttrs> = ({ inputs, outputs, dys, attrs }) => 
   });
 };
 
+/** Integers: fractions go toward zero, what is too large saturates, NaN gives 0. */
+const whole = (low: number, high: number) => (v: number) =>
+  Number.isNaN(v) ? 0 : Math.min(Math.max(Math.trunc(v) + 0, low), high);
+const same = (v: number) => v;
+const storeAs: Record<DType, (v: number) => number> = {
+  f32: same,
+  bool: same,
+  i32: whole(-(2 ** 31), 2 ** 31 - 1),
+  u8: whole(0, 255),
+};
+
 export const pointwiseOp = defineOp<PointwiseAttrs>('pointwise', {
   roles: ['x'],
   variadic: true,
@@ -64,11 +76,11 @@ export const pointwiseOp = defineOp<PointwiseAttrs>('pointwise', {
     const at = new Array<number>(inputs.length).fill(0);
     const args = new Array<number>(inputs.length);
     const result = [0];
-    const clip = specs.outputs[0]!.dtype;
+    const store = storeAs[specs.outputs[0]!.dtype];
     for (let o = 0; o < out.length; o++) {
       for (let i = 0; i < inputs.length; i++) args[i] = inputs[i]![at[i]!]!;
       f(args, result);
-      out[o] = clip === 'i32' ? Math.trunc(result[0]!) : result[0]!;
+      out[o] = store(result[0]!);
       for (let d = shape.length - 1; d >= 0; d--) {
         index[d]!++;
         for (let i = 0; i < inputs.length; i++) at[i]! += strides[i]![d]!;
@@ -245,9 +257,13 @@ export const clamp = (x: Tensor, low: number, high: number): Tensor =>
 
 /** The tensor stretched to a larger shape by NumPy's rule. */
 export const broadcastTo = (x: Tensor, shape: Shape): Tensor =>
-  sameShape(x.shape, shape) ? x : elementwise('broadcastTo', E.input(0, x.dtype === 'bool'), [x], shape, x.dtype);
+  sameShape(x.shape, shape)
+    ? x
+    : x.dtype === 'i32'
+      ? repeatOp.apply([x], { shape })[0]!
+      : elementwise('broadcastTo', E.input(0, x.dtype === 'bool'), [x], shape, x.dtype);
 
-/** The same numbers in another dtype: f32 to i32 truncates, u8 saturates, bool is `x ≠ 0`. */
+/** The same numbers in another dtype: integers cut fractions off and saturate, NaN gives 0, bool is `x ≠ 0`. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;
   const v = E.input(0, x.dtype === 'bool');

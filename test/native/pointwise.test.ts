@@ -43,7 +43,7 @@ function reference(
 ): Data[] {
   const f = compileJs(exprs, round);
   const n = sizeOf(shape);
-  const outs = dtypes.map((d) => (d === 'u8' ? new Uint8ClampedArray(n) : hostArray(d, n)) as Data);
+  const outs = dtypes.map((d) => hostArray(d, n));
   const strides = inputs.map((x) => {
     let step = 1;
     return shape
@@ -68,7 +68,8 @@ function reference(
     });
     f(values, results);
     results.forEach((r, k) => {
-      outs[k]![p] = dtypes[k] === 'i32' ? Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.trunc(r))) : r;
+      const [low, high] = dtypes[k] === 'i32' ? [-(2 ** 31), 2 ** 31 - 1] : [0, 255];
+      outs[k]![p] = dtypes[k] === 'i32' || dtypes[k] === 'u8' ? Math.max(low, Math.min(high, Math.trunc(r))) : r;
     });
   }
   return outs;

@@ -11,6 +11,7 @@ import { type Op, registry } from '../../src/ops/define.ts';
 import { cast, sum } from '../../src/ops/index.ts';
 import { pointwiseRegistry } from '../../src/ops/pointwise.ts';
 import { placeholder } from '../../src/plan/trace.ts';
+import { composites, large } from './composites.ts';
 import {
   type Batch,
   bitDifference,
@@ -34,12 +35,14 @@ import {
   wideDevice,
 } from './harness.ts';
 
-const problems = recordProblems();
+const fromRecords = recordProblems();
+const small = new Map([...fromRecords, ...composites()]);
+const problems = new Map([...small, ...large()]);
 
 /** Results equal the plain f32 loop to the bit: no arithmetic, one correctly rounded operation, or sums in its order. */
 const exact = new Set(
   (
-    'reshape transpose slice split concat pad flip zeros iota gather gatherAlong scatterAdd scatterAddAlong oneHot ' +
+    'reshape transpose slice split concat pad repeat flip zeros iota gather gatherAlong scatterAdd scatterAddAlong oneHot ' +
     'argMax argMin topK max min maxPool stopGradient randomUniform abs neg sign floor ceil round add sub mul div sqrt ' +
     'square minimum maximum relu relu6 prelu where less lessEqual greater greaterEqual equal notEqual'
   ).split(' '),
@@ -47,7 +50,7 @@ const exact = new Set(
 /** Linear in each float operand, the others fixed: <c, f(x)> = <x, fᵀ(c)>. */
 const linear = new Set(
   (
-    'reshape transpose slice split concat flip gather gatherAlong scatterAdd scatterAddAlong matmul conv2d ' +
+    'reshape transpose slice split concat repeat flip gather gatherAlong scatterAdd scatterAddAlong matmul conv2d ' +
     'conv2dInputGrad conv2dWeightGrad depthwiseConv2d depthwiseInputGrad depthwiseWeightGrad sum mean avgPool avgPoolGrad ' +
     'resize resizeGrad neg mul broadcastTo'
   ).split(' '),
@@ -157,7 +160,7 @@ describe('errors', () => {
 });
 
 describe('gradients against central differences in f64', () => {
-  const list = [...problems].filter(([, p]) => p.some(differentiable));
+  const list = [...small].filter(([, p]) => p.some(differentiable));
   it.each(list.map(([name]) => name))('%s', async (name) => {
     const op = registry.get(name);
     if (op && typeof op.backward !== 'function') return;
@@ -220,7 +223,7 @@ async function checkGradient(p: Problem, gradient: Case): Promise<void> {
 const absSum = (a: ArrayLike<number>) => Array.from(a).reduce((s, v) => s + Math.abs(v), 0);
 
 describe('linear ops', () => {
-  it.each([...problems.keys()].filter((name) => linear.has(name)))('%s: its gradient is its transpose', (name) => {
+  it.each([...small.keys()].filter((name) => linear.has(name)))('%s: its gradient is its transpose', (name) => {
     const { forward, gradient } = cases.get(name)!;
     for (const p of problems.get(name)!.filter(differentiable)) {
       const cotangents = cotangentsOf(p);
