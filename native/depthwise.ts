@@ -31,6 +31,7 @@ import {
   tapsKey,
   walkArgs,
   walkOf,
+  worthSweeping,
 } from './window.ts';
 
 export { depthwiseWeightGradWasm } from './depthwiseWeightGrad.ts';
@@ -49,7 +50,14 @@ interface WindowSpec {
  * (four and more spill in narrow mode and gain nothing in wide mode). A gradient tile is a whole number of strides.
  */
 const patternFor = (s: WindowSpec): Pattern =>
-  s.pass === 'forward' ? forwardPattern(s.columns, s.after, 3) : gradPattern(s.columns, s.after, s.columns.stride);
+  s.pass === 'forward' ? forwardPattern(s.columns, s.after, 3) : gradPattern(s.columns, s.after, 2 * s.columns.stride);
+
+/** Numbers of tap rows that have code of their own, without a loop: those of every row but the first and last few. */
+function unrolledRows({ pass, rows }: WindowSpec): readonly number[] {
+  if (rows.kernel > 3) return [];
+  if (pass === 'forward') return [rows.kernel];
+  return [...new Set([Math.floor(rows.kernel / rows.stride), Math.ceil(rows.kernel / rows.stride)])];
+}
 
 /** One output row: its first tap row's input and weights, and what lies between taps and pixels in bytes. */
 interface RowSum {
@@ -63,6 +71,13 @@ interface RowSum {
   readonly cursor: EpilogueCursor;
 }
 
+/** A tile's base column in the first tap row, its first output, and that one's number among all pixels. */
+interface TilePlace {
+  readonly input: Local<I32>;
+  readonly output: Local<I32>;
+  readonly pixelNumber: Local<I32>;
+}
+
 const zeros = (f: Fn, lanes: Lanes) => lanes.vectors.map(() => f.let(f32x4(0)));
 
 /** sum += u · v, vector by vector. */
@@ -72,14 +87,13 @@ function addProduct(f: Fn, sum: Local<V128>[], u: readonly V128[], v: readonly V
   });
 }
 
-/** Sums and stores one tile for every pair of vectors below `end`. */
-function emitTile(f: Fn, r: RowSum, tile: Tile, end: Local<I32>, input: I32, output: I32, pixelNumber: I32) {
+/** Sums and stores one tile for every pair of vectors below `end`; of a number of tap rows known here, or any. */
+function emitTile(f: Fn, r: RowSum, tile: Tile, tapRows: number | undefined, end: Local<I32>, place: TilePlace) {
   f.for(0, end, 32, (cb) => {
     const acc = Array.from({ length: tile.outputs }, () => zeros(f, pairLanes));
-    const inAt = f.let(input.add(cb));
+    const inAt = f.let(place.input.add(cb));
     const wAt = f.let(r.weight.add(cb));
-    const wEnd = f.let(wAt.add(r.weightSpan));
-    f.while(wAt.ne(wEnd), () => {
+    const sumRow = () => {
       const x = new Stepper(f, inAt, r.pixel);
       const w = new Stepper(f, wAt, r.tap);
       const taps = new Map<number, Local<V128>[]>();
@@ -94,9 +108,14 @@ function emitTile(f: Fn, r: RowSum, tile: Tile, end: Local<I32>, input: I32, out
       }
       f.inc(inAt, r.inputStep);
       f.inc(wAt, r.weightStep);
-    });
-    const out = new Stepper(f, output.add(cb), r.pixel);
-    r.cursor.seek(pixelNumber, cb.shrU(2), r.pixel.shrU(2));
+    };
+    if (tapRows !== undefined) for (let i = 0; i < tapRows; i++) sumRow();
+    else {
+      const wEnd = f.let(wAt.add(r.weightSpan));
+      f.while(wAt.ne(wEnd), sumRow);
+    }
+    const out = new Stepper(f, place.output.add(cb), r.pixel);
+    r.cursor.seek(place.pixelNumber, cb.shrU(2), r.pixel.shrU(2));
     acc.forEach((a, t) => {
       if (t) r.cursor.nextRow(r.pixel);
       storeResult(f, r.cursor, pairLanes, out.to(t), a);
@@ -119,6 +138,7 @@ const rowArgs = {
   pixel: 'i32',
   tap: 'i32',
   tapRow: 'i32',
+  sweep: 'i32',
   ...walkArgs,
 } as const;
 
@@ -147,7 +167,10 @@ function windowKernel(spec: WindowSpec) {
         const o = f.let(row.remU(a.outRows));
         const image = f.let(a.input.add(row.divU(a.outRows).mul(a.inRows).mul(inRow)));
         const fresh = newRows(f, spec.pass, rows, a.inRows, o);
-        emitSweep(f, image.add(fresh.from.mul(inRow)), f.let(fresh.end.sub(fresh.from).mul(inRow)), scratch);
+        f.if(a.sweep, () => {
+          emitSweep(f, image.add(fresh.from.mul(inRow)), fresh.end.sub(fresh.from).mul(inRow), scratch);
+          if (spec.pass === 'grad') emitSweep(f, output, outRow, scratch);
+        });
         const taps = tapsOf(f, rows, a.inRows, o);
         const input = f.let(image.add(taps.input.mul(inRow)));
         const sum: RowSum = {
@@ -159,17 +182,37 @@ function windowKernel(spec: WindowSpec) {
           tap: a.tap,
           cursor,
         };
-        const from = f.let(input.add(pixel.mul(pattern.base)));
-        const to = f.let(output as I32);
-        const number = f.let(cursor.active ? row.mul(a.outColumns) : i32(0));
-        const tile = (t: Tile) => {
-          emitTile(f, sum, t, pairs, from, to, number);
-          f.inc(from, inTile);
-          f.inc(to, outTile);
-          if (cursor.active) f.inc(number, outputs);
+        const walkTiles = (tapRows?: number) => {
+          const place: TilePlace = {
+            input: f.let(input.add(pixel.mul(pattern.base))),
+            output: f.let(output as I32),
+            pixelNumber: f.let(cursor.active ? row.mul(a.outColumns) : i32(0)),
+          };
+          const tile = (t: Tile) => {
+            emitTile(f, sum, t, tapRows, pairs, place);
+            f.inc(place.input, inTile);
+            f.inc(place.output, outTile);
+            if (cursor.active) f.inc(place.pixelNumber, outputs);
+          };
+          if (pattern.heads.length) f.if(a.heads, () => pattern.heads.forEach(tile));
+          f.for(0, a.tiles, 1, () => tile(pattern.inside));
+          if (pattern.tails.length === 0) return;
+          f.inc(place.input, a.middle.mul(pattern.step).mul(pixel).divS(outputs));
+          f.inc(place.output, a.middle.mul(pixel));
+          if (cursor.active) f.inc(place.pixelNumber, a.middle);
+          pattern.tails.forEach((t, i) => {
+            f.if(a.tail.eq(i), () => emitTile(f, sum, t, tapRows, pairs, place));
+          });
         };
-        if (pattern.heads.length) f.if(a.heads, () => pattern.heads.forEach(tile));
-        f.for(0, a.tiles, 1, () => tile(pattern.inside));
+        const byCount = ([n, ...rest]: readonly number[]): void =>
+          n === undefined
+            ? walkTiles()
+            : f.if(
+                taps.count.eq(n),
+                () => walkTiles(n),
+                () => byCount(rest),
+              );
+        byCount(unrolledRows(spec));
         // Columns that no tile covers, for all channels; and every column for the channels that fill no pair.
         const first = f.let(a.tiles.add(a.heads.mul(pattern.heads.length)).mul(outputs));
         const last = f.let(first.add(a.middle));
@@ -201,15 +244,6 @@ function windowKernel(spec: WindowSpec) {
             f.inc(column, 1);
           });
         });
-        if (pattern.tails.length) {
-          const skipped = f.let(a.middle as I32);
-          f.inc(from, skipped.mul(pattern.step).mul(pixel).divS(outputs));
-          f.inc(to, skipped.mul(pixel));
-          if (cursor.active) f.inc(number, skipped);
-          pattern.tails.forEach((t, i) => {
-            f.if(a.tail.eq(i), () => emitTile(f, sum, t, pairs, from, to, number));
-          });
-        }
         f.inc(output, outRow);
         f.inc(row, 1);
       });
@@ -247,6 +281,7 @@ function emitWindow(e: Emitter, spec: WindowSpec, g: DepthwiseGeometry, isGrad: 
       pixel,
       tap: sign * pixel,
       tapRow: sign * g.columns.kernel * pixel,
+      sweep: worthSweeping(g.batch * pixel * (inRows * inColumns + outRows * outColumns)),
       ...walkOf(patternFor(spec), outColumns, inColumns),
       ...epilogueValues(spec.epilogue),
     },

@@ -23,6 +23,7 @@ import {
   tapsKey,
   walkArgs,
   walkOf,
+  worthSweeping,
 } from './window.ts';
 
 /** Output columns per turn of the inner loop: four. */
@@ -67,6 +68,7 @@ function depthwiseWeightGradKernel(g: DepthwiseGeometry) {
       outColumns: 'i32',
       pixel: 'i32',
       tilesAtOnce: 'i32',
+      sweep: 'i32',
       ...walkArgs,
     },
     scratchBytes: 16,
@@ -89,8 +91,10 @@ function depthwiseWeightGradKernel(g: DepthwiseGeometry) {
         const o = f.let(row.remU(a.outRows));
         const image = f.let(a.x.add(row.divU(a.outRows).mul(a.inRows).mul(inRow)));
         const fresh = newRows(f, 'forward', rows, a.inRows, o);
-        emitSweep(f, image.add(fresh.from.mul(inRow)), f.let(fresh.end.sub(fresh.from).mul(inRow)), scratch);
-        emitSweep(f, dy, outRow, scratch);
+        f.if(a.sweep, () => {
+          emitSweep(f, image.add(fresh.from.mul(inRow)), fresh.end.sub(fresh.from).mul(inRow), scratch);
+          emitSweep(f, dy, outRow, scratch);
+        });
         const taps = forwardTaps(f, rows, a.inRows, o);
         const input = f.let(image.add(taps.input.mul(inRow)));
         const weight = f.let(sums.add(taps.first.mul(tapRow)));
@@ -253,6 +257,7 @@ export const depthwiseWeightGradWasm: Lowering<ConvAttrs> = (e, [x, dy], [dw], a
       outColumns: g.columns.outSize,
       pixel,
       tilesAtOnce: tilesAtOnce(pattern, g.columns.stride, pixel),
+      sweep: worthSweeping(pixel * (g.batch * g.rows.size * g.columns.size + rows * g.columns.outSize)),
       ...walkOf(pattern, g.columns.outSize, g.columns.size),
     },
     count,
