@@ -2,11 +2,11 @@
 import { appendFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encode as encodePng } from 'fast-png';
 import { DataError } from '../core/errors.ts';
 import { sourceName } from '../data/dataset.ts';
 import { htmlReport, type ReportPair } from '../evaluate/report.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
+import { encodePng } from '../image/encode.ts';
 import { writeNpy } from '../weights/npy.ts';
 import { writeAtomically } from './checkpointFile.ts';
 import type { Evaluator } from './evaluation.ts';
@@ -76,7 +76,7 @@ export const writeRecipe = (out: string, recipe: Recipe): Promise<void> =>
   writeAtomically(join(out, 'recipe.json'), text(`${JSON.stringify(recipe, null, 2)}\n`));
 
 const picture = (pixels: Uint8Array, [height, width]: readonly [number, number]): string =>
-  `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels, channels: 3, depth: 8 })).toString('base64')}`;
+  `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels })).toString('base64')}`;
 
 /** Example pairs: the surest right ones and the wrong ones, same and different people by turns. */
 function examples(

@@ -115,7 +115,7 @@ test('accumulation is the mean of its parts, and running statistics move once pe
     images: batch.images.slice((i * n * 3072) / 2, ((i + 1) * n * 3072) / 2),
     labels: batch.labels.slice((i * n) / 2, ((i + 1) * n) / 2),
   });
-  const parts = [];
+  const parts: Map<string, Data>[] = [];
   for (const i of [0, 1]) parts.push(await gradientsOf(byParts, recipeOf(), n / 2, half(i)));
   for (const [name, data] of got) {
     // Halves are exact in float32, so one rounding of the sum is all that may happen.
