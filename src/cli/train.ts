@@ -24,6 +24,7 @@ interface TrainFlags extends DeviceChoice {
   readonly overwrite?: boolean;
   readonly json?: boolean;
   readonly workers?: string;
+  readonly preset?: string;
 }
 
 const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
@@ -81,7 +82,8 @@ const keyHelp = (): string =>
     'Exit codes: 0 done, 1 failure, 2 usage, 3 diverged, 130 stopped by Ctrl-C (a checkpoint is saved).',
   ].join('\n');
 
-async function run(from: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
+async function run(named: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
+  const from = flags.preset ?? named;
   const changes = recipeChanges(words);
   const out = flags.out ?? join('runs', (from ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, ''));
   const last = join(out, 'last.safetensors');
@@ -157,6 +159,7 @@ export function register(program: Command): void {
     .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
     .option('--overwrite', 'replace the run that the folder holds')
     .option('--json', 'one line of JSON per event on standard output')
+    .option('--preset <name>', 'a recipe that changes the named one, such as demo')
     .option('--workers <n>', 'threads that read pictures')
     .allowUnknownOption(true)
     .allowExcessArguments(true)

@@ -19,7 +19,9 @@ test('labels must fit the class count', () => {
   expect(() => checkLabels(dataOf([0, 1, 2], 3))).not.toThrow();
   for (const bad of [3, -1, 0.5, Number.NaN]) {
     expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(DataError);
-    expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(/^faces: expected labels from 0 to 2, got .* for picture 1\n/);
+    expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(
+      /^faces: expected labels from 0 to 2, got .* for picture 1\n/,
+    );
   }
 });
 
@@ -40,7 +42,9 @@ test('synthetic people for evaluation are none of those trained on', async () =>
   }
   expect(trained.size).toBe(recipe.identities);
   const pairs = (await evaluationPairs(recipe))!;
-  const people = new Set(pairs.pairs.flatMap(({ a, b }) => [a, b].map((s) => (s.kind === 'synthetic' ? s.identity : -1))));
+  const people = new Set(
+    pairs.pairs.flatMap(({ a, b }) => [a, b].map((s) => (s.kind === 'synthetic' ? s.identity : -1))),
+  );
   expect(people.size).toBe(recipe.evalIdentities);
   for (const p of people) expect(trained.has(p)).toBe(false);
   expect(await evaluationPairs({ ...recipe, evalIdentities: 0 })).toBeUndefined();
