@@ -371,10 +371,6 @@ function fuseEpilogues(steps: readonly Step[], views: ReadonlyMap<string, View>,
   const uses = new Map<string, number>();
   for (const s of steps) for (const x of s.inputs) uses.set(x.id, (uses.get(x.id) ?? 0) + 1);
   for (const v of views.values()) uses.set(v.of.id, (uses.get(v.of.id) ?? 0) + 1);
-  const rootOf = (t: Tensor): Tensor => {
-    const v = views.get(t.id);
-    return v ? rootOf(v.of) : t;
-  };
   const madeAt = new Map<string, number>();
   steps.forEach((s, i) => {
     for (const y of s.outputs) madeAt.set(y.id, i);
@@ -407,20 +403,19 @@ function fuseEpilogues(steps: readonly Step[], views: ReadonlyMap<string, View>,
               ? ('full' as const)
               : undefined,
       );
-      if (kinds.some((k) => !k) || rest.some((t) => t.dtype !== 'f32' || (madeAt.get(rootOf(t).id) ?? -1) >= at))
-        continue;
+      if (kinds.some((k) => !k) || rest.some((t) => t.dtype !== 'f32')) continue;
       const list = s.inputs.map((t) =>
         t.id === x.id ? E.input(0) : E.input(1 + rest.findIndex((r) => r.id === t.id)),
       );
-      out[at] = {
+      // The op moves to its tail's place, where all operands are made; nothing in between reads it.
+      out[i] = {
         ...heavy,
         label: `${heavy.label}+${s.label}`,
         inputs: heavy.inputs,
         outputs: [y],
         epilogue: { expr: E.substitute(s.exprs[0]!, list), inputs: rest, kinds: kinds as EpilogueStep['kinds'] },
       };
-      out[i] = undefined;
-      madeAt.set(y.id, at);
+      out[at] = undefined;
       return;
     }
   });
