@@ -14,8 +14,10 @@ import { mul, sum } from '../../src/ops/index.ts';
 import { type Batch, draw, outOfBound, type Result, runOn, truthOf, wasm } from './harness.ts';
 import { interpret, leafShapes, type Step, steps } from './programs.ts';
 
+/** FUZZ_RUNS=1000 tries that many graphs drawn anew; without it the draws are the same every time. */
 const runs = Number(process.env.FUZZ_RUNS ?? 0);
 const parameters = (numRuns: number) => (runs ? { numRuns: runs } : { numRuns, seed: 20 });
+const timeoutMs = 180_000 + 1000 * runs;
 
 let one: WasmDevice;
 let two: WasmDevice;
@@ -68,110 +70,122 @@ interface Program {
 }
 
 describe('random graphs', () => {
-  it('of whole numbers give the same numbers fused, unfused, on two threads and in f64', async () => {
-    const inputs = leaves([-9, 10], true);
-    const check = async (p: Program) => {
-      const names = used(p.leaves);
-      const batch: Batch = {
-        inputs: new Map(names.map((n) => [n, inputs.get(n)!])),
-        build: (x) =>
-          chosen(
-            interpret(
-              'integer',
+  it(
+    'of whole numbers give the same numbers fused, unfused, on two threads and in f64',
+    async () => {
+      const inputs = leaves([-9, 10], true);
+      const check = async (p: Program) => {
+        const names = used(p.leaves);
+        const batch: Batch = {
+          inputs: new Map(names.map((n) => [n, inputs.get(n)!])),
+          build: (x) =>
+            chosen(
+              interpret(
+                'integer',
+                p.steps,
+                names.map((n) => x[n]!),
+              ),
+              p.mask,
+            ),
+        };
+        const { f64 } = await truthOf(batch);
+        equal(await runOn(one, batch), f64);
+        equal(await runOn(one, batch, { fuse: false }), f64);
+        equal(await runOn(two, batch), f64);
+      };
+      await fc.assert(fc.asyncProperty(program(16), check), parameters(150));
+    },
+    timeoutMs,
+  );
+
+  it(
+    'of smooth functions, with gradients: fused and unfused agree to the bit, both within the bounds',
+    async () => {
+      const inputs = leaves([-1, 1], false);
+      const check = async (p: Program) => {
+        const names = [...new Set(used(p.leaves))];
+        const batch: Batch = {
+          inputs: new Map(names.map((n) => [n, inputs.get(n)!])),
+          build(x) {
+            const values = interpret(
+              'smooth',
               p.steps,
               names.map((n) => x[n]!),
-            ),
-            p.mask,
-          ),
-      };
-      const { f64 } = await truthOf(batch);
-      equal(await runOn(one, batch), f64);
-      equal(await runOn(one, batch, { fuse: false }), f64);
-      equal(await runOn(two, batch), f64);
-    };
-    await fc.assert(fc.asyncProperty(program(16), check), parameters(150));
-  });
-
-  it('of smooth functions, with gradients: fused and unfused agree to the bit, both within the bounds', async () => {
-    const inputs = leaves([-1, 1], false);
-    const check = async (p: Program) => {
-      const names = [...new Set(used(p.leaves))];
-      const batch: Batch = {
-        inputs: new Map(names.map((n) => [n, inputs.get(n)!])),
-        build(x) {
-          const values = interpret(
-            'smooth',
-            p.steps,
-            names.map((n) => x[n]!),
-          );
-          const loss = sum(mul(values.at(-1)!, values.at(-1)!));
-          const g = grad(
-            loss,
-            names.map((n) => x[n]!),
-          );
-          return { ...chosen(values, p.mask & 0x1111), ...Object.fromEntries(names.map((n, i) => [`d${n}`, g[i]!])) };
-        },
-      };
-      const truth = await truthOf(batch);
-      const fused = await runOn(one, batch);
-      for (const r of fused.values()) expect(outOfBound(r, truth)).toBeUndefined();
-      equal(await runOn(one, batch, { fuse: false }), fused);
-      equal(await runOn(two, batch), fused);
-    };
-    await fc.assert(fc.asyncProperty(program(10), check), parameters(100));
-  });
-
-  it('that change variables: every read sees the old value, on every device alike', async () => {
-    const shape = [3, 17];
-    const count = 4;
-    const assignment = fc.record({
-      steps: steps(10),
-      targets: fc.array(fc.nat(99), { minLength: count, maxLength: count }),
-      outputs: fc.array(fc.nat(99), { maxLength: 3 }),
-      fuse: fc.boolean(),
-    });
-    const check = async (p: {
-      steps: readonly Step[];
-      targets: readonly number[];
-      outputs: readonly number[];
-      fuse: boolean;
-    }) => {
-      const make = () =>
-        Array.from({ length: count }, (_, i) => {
-          const x = draw({ shape, range: [-9, 10] }, fold(keyOf(32), i));
-          return new Variable(`v${i}`, x.data.map(Math.floor) as Float32Array, shape);
-        });
-      const step = (variables: readonly Variable[]) =>
-        [
-          (inputs: Readonly<Record<string, Tensor>>, ctx: { assign(v: Variable, t: Tensor): void }) => {
-            const values = interpret('integer', p.steps, [...variables.map((v) => v.tensor), inputs.x!]);
-            const fits = values.filter(
-              (t) => t.shape.length === 2 && t.size === 51 && t.shape[0] === 3 && t.dtype === 'f32',
             );
-            // One variable in five keeps its value; others take any value of their shape, each other's among them.
-            variables.forEach((v, i) => {
-              if (p.targets[i]! % 5) ctx.assign(v, fits[p.targets[i]! % fits.length]!);
-            });
-            return Object.fromEntries(p.outputs.map((n, i) => [`y${i}`, values[n % values.length]!]));
+            const loss = sum(mul(values.at(-1)!, values.at(-1)!));
+            const g = grad(
+              loss,
+              names.map((n) => x[n]!),
+            );
+            return { ...chosen(values, p.mask & 0x1111), ...Object.fromEntries(names.map((n, i) => [`d${n}`, g[i]!])) };
           },
-        ] as const;
-      const results: Float32Array[][] = [];
-      for (const device of [new ReferenceDevice(), one, two]) {
-        const variables = make();
-        const f = compile(step(variables)[0], { device, fuse: p.fuse });
-        const seen: Float32Array[] = [];
-        for (let run = 0; run < 3; run++) {
-          const out = await f({ x: run - 1 });
-          for (const y of Object.values(out)) seen.push(y.data as Float32Array);
-          for (const v of variables) seen.push((await v.read()).slice() as Float32Array);
+        };
+        const truth = await truthOf(batch);
+        const fused = await runOn(one, batch);
+        for (const r of fused.values()) expect(outOfBound(r, truth)).toBeUndefined();
+        equal(await runOn(one, batch, { fuse: false }), fused);
+        equal(await runOn(two, batch), fused);
+      };
+      await fc.assert(fc.asyncProperty(program(10), check), parameters(100));
+    },
+    timeoutMs,
+  );
+
+  it(
+    'that change variables: every read sees the old value, on every device alike',
+    async () => {
+      const shape = [3, 17];
+      const count = 4;
+      const assignment = fc.record({
+        steps: steps(10),
+        targets: fc.array(fc.nat(99), { minLength: count, maxLength: count }),
+        outputs: fc.array(fc.nat(99), { maxLength: 3 }),
+        fuse: fc.boolean(),
+      });
+      const check = async (p: {
+        steps: readonly Step[];
+        targets: readonly number[];
+        outputs: readonly number[];
+        fuse: boolean;
+      }) => {
+        const make = () =>
+          Array.from({ length: count }, (_, i) => {
+            const x = draw({ shape, range: [-9, 10] }, fold(keyOf(32), i));
+            return new Variable(`v${i}`, x.data.map(Math.floor) as Float32Array, shape);
+          });
+        const step = (variables: readonly Variable[]) =>
+          [
+            (inputs: Readonly<Record<string, Tensor>>, ctx: { assign(v: Variable, t: Tensor): void }) => {
+              const values = interpret('integer', p.steps, [...variables.map((v) => v.tensor), inputs.x!]);
+              const fits = values.filter(
+                (t) => t.shape.length === 2 && t.size === 51 && t.shape[0] === 3 && t.dtype === 'f32',
+              );
+              // One variable in five keeps its value; others take any value of their shape, each other's among them.
+              variables.forEach((v, i) => {
+                if (p.targets[i]! % 5) ctx.assign(v, fits[p.targets[i]! % fits.length]!);
+              });
+              return Object.fromEntries(p.outputs.map((n, i) => [`y${i}`, values[n % values.length]!]));
+            },
+          ] as const;
+        const results: Float32Array[][] = [];
+        for (const device of [new ReferenceDevice(), one, two]) {
+          const variables = make();
+          const f = compile(step(variables)[0], { device, fuse: p.fuse });
+          const seen: Float32Array[] = [];
+          for (let run = 0; run < 3; run++) {
+            const out = await f({ x: run - 1 });
+            for (const y of Object.values(out)) seen.push(y.data as Float32Array);
+            for (const v of variables) seen.push((await v.read()).slice() as Float32Array);
+          }
+          results.push(seen);
+          f.dispose();
+          for (const v of variables) v.dispose();
         }
-        results.push(seen);
-        f.dispose();
-        for (const v of variables) v.dispose();
-      }
-      const plain = (list: Float32Array[]) => list.map((d) => Array.from(d, (x) => x + 0));
-      for (const r of results.slice(1)) expect(plain(r)).toEqual(plain(results[0]!));
-    };
-    await fc.assert(fc.asyncProperty(assignment, check), parameters(100));
-  });
+        const plain = (list: Float32Array[]) => list.map((d) => Array.from(d, (x) => x + 0));
+        for (const r of results.slice(1)) expect(plain(r)).toEqual(plain(results[0]!));
+      };
+      await fc.assert(fc.asyncProperty(assignment, check), parameters(100));
+    },
+    timeoutMs,
+  );
 });
