@@ -5,10 +5,10 @@
  * cache, and multiplies them by the packed weights of one group with the matrix product's own block loop. One accumulator
  * runs over taps and channels, so the bits depend on neither the block nor the mode's vector width.
  */
-import type { ConvGeometry, TapAxis } from './convGeometry.ts';
+import { type ConvGeometry, gatherSizes, type TapAxis } from './convGeometry.ts';
 import { type Epilogue, EpilogueCursor, epilogueArgs, epilogueKey, epilogueValues } from './epilogue.ts';
 import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, packedBytes, type Tile } from './gemm.ts';
-import { emitGather, type Gather, gatherKey, gatherWidth } from './im2col.ts';
+import { emitGather, type Gather, gatherArgs, gatherKey, gatherWidth } from './im2col.ts';
 import { type ArgType, defineKernel } from './kernel.ts';
 import type { Buffer, Emitter, Value } from './lower.ts';
 import { type I32, i32 } from './wasm.ts';
@@ -93,13 +93,11 @@ function convKernel(tile: Tile, p: ConvProduct, pixelsPerChunk: number) {
   const k = gatherWidth(gather);
   // Places of the output that are not adjacent get their results through scratch.
   const scattered = rows.every > 1 || columns.every > 1;
-  const outColumns = p.pass === 'forward' ? p.geometry.columns.outSize : p.geometry.columns.size;
-  const outRows = p.pass === 'forward' ? p.geometry.rows.outSize : p.geometry.rows.size;
   const windowBytes = pixelsPerChunk * k * 4;
   const resultBytes = scattered ? pixelsPerChunk * toGroup * 4 : 0;
   const key = [
     `conv_${p.pass}_${tile.mr}x${tile.nr}_${pixelsPerChunk}_${gatherKey(gather)}_${toGroup}of${to}`,
-    scattered ? `_to${outRows}x${outColumns}_${rows.place}+${rows.every}_${columns.place}+${columns.every}` : '',
+    scattered ? `_to${rows.place}+${rows.every}_${columns.place}+${columns.every}` : '',
     epilogueKey(epilogue),
   ].join('');
   return defineKernel({
@@ -112,6 +110,10 @@ function convKernel(tile: Tile, p: ConvProduct, pixelsPerChunk: number) {
       columnsPerChunk: 'i32',
       pixelBlocks: 'i32',
       columnBlocks: 'i32',
+      ...gatherArgs,
+      /** Rows and columns of the output. */
+      height: 'i32',
+      width: 'i32',
       ...(epilogueArgs(epilogue) as Record<never, ArgType>),
     },
     scratchBytes: windowBytes + resultBytes + edgeBytes(tile, k),
@@ -123,6 +125,7 @@ function convKernel(tile: Tile, p: ConvProduct, pixelsPerChunk: number) {
       const count = f.let(f.let(a.pixels.sub(first)).minS(pixelsPerChunk));
       const across = f.let(f.let(i32(toGroup).sub(j)).minS(a.columnsPerChunk));
       emitGather(f, gather, {
+        sizes: a,
         source: a.x.add(group.mul(4 * fromGroup)),
         first,
         count,
@@ -151,10 +154,10 @@ function convKernel(tile: Tile, p: ConvProduct, pixelsPerChunk: number) {
       const bytes = f.let(across.shl(2));
       f.for(0, count, 1, (i) => {
         const pixel = f.let(first.add(i));
-        const line = f.let(pixel.divU(columns.gather.outSize));
-        const x: I32 = pixel.sub(line.mul(columns.gather.outSize)).mul(columns.every).add(columns.place);
-        const y = line.remU(rows.gather.outSize).mul(rows.every).add(rows.place);
-        const place = line.divU(rows.gather.outSize).mul(outRows).add(y).mul(outColumns).add(x);
+        const line = f.let(pixel.divU(a.outColumns));
+        const x: I32 = pixel.sub(line.mul(a.outColumns)).mul(columns.every).add(columns.place);
+        const y = line.remU(a.outRows).mul(rows.every).add(rows.place);
+        const place = line.divU(a.outRows).mul(a.height).add(y).mul(a.width).add(x);
         f.copy(a.y.add(place.mul(to).add(column).shl(2)), results.add(i.mul(bytes)), bytes);
       });
     },
@@ -170,7 +173,7 @@ export function emitConvProduct(e: Emitter, p: ConvProduct, input: Buffer, w: Va
   const { groups, batch } = p.geometry;
   const { toGroup } = channelsOf(p);
   const k = gatherWidth(gatherOf(p));
-  const pixels = batch * p.rows.gather.outSize * p.columns.gather.outSize;
+  const pixels = batch * p.rows.outSize * p.columns.outSize;
   if (pixels === 0) return;
   const panels = Math.ceil(toGroup / tile.nr);
   const pack = packWeightsKernel(tile, p);
@@ -196,6 +199,9 @@ export function emitConvProduct(e: Emitter, p: ConvProduct, input: Buffer, w: Va
       columnsPerChunk,
       pixelBlocks,
       columnBlocks,
+      ...gatherSizes(p.rows, p.columns),
+      height: p.pass === 'forward' ? p.geometry.rows.outSize : p.geometry.rows.size,
+      width: p.pass === 'forward' ? p.geometry.columns.outSize : p.geometry.columns.size,
       ...epilogueValues(p.epilogue),
     },
     pixelBlocks * columnBlocks * groups,

@@ -66,9 +66,20 @@ export function convGeometry(op: string, x: Value, w: Value, y: Value, attrs: Co
   return { batch, rows: axis(height, oh, kh, 0, top), columns: axis(width, ow, kw, 1, left), groups, cin, cout };
 }
 
+/** The sizes of a gather, as its kernel's arguments. */
+export const gatherSizes = (rows: TapAxis, columns: TapAxis) => ({
+  inRows: rows.inSize,
+  inColumns: columns.inSize,
+  outRows: rows.outSize,
+  outColumns: columns.outSize,
+});
+
 /** An axis of a gather, the kernel taps behind it, and where its outputs lie. */
 export interface TapAxis {
   readonly gather: GatherAxis;
+  /** Sizes of what is read and what is made. */
+  readonly inSize: number;
+  readonly outSize: number;
   /** Kernel tap of gather tap i: first + i·step. */
   readonly firstTap: number;
   readonly tapStep: number;
@@ -80,13 +91,13 @@ export interface TapAxis {
 /** Windows of x: output o reads o·stride − before + k·dilation. */
 export const forwardAxis = (a: Axis): TapAxis => ({
   gather: {
-    inSize: a.size,
-    outSize: a.outSize,
     stride: a.stride,
     offset: -a.before,
     step: a.dilation,
     taps: a.kernel,
   },
+  inSize: a.size,
+  outSize: a.outSize,
   firstTap: 0,
   tapStep: 1,
   place: 0,
@@ -103,14 +114,14 @@ export function gradAxis(a: Axis, phase: number): TapAxis {
   const last = taps[taps.length - 1] ?? 0;
   return {
     gather: {
-      inSize: a.outSize,
-      outSize: Math.max(0, Math.ceil((a.size - place) / a.stride)),
       stride: 1,
       // (place + before − last·dilation) / stride, a whole number where there is a tap.
       offset: taps.length ? (place + a.before - last * a.dilation) / a.stride : 0,
       step: a.dilation / common,
       taps: taps.length,
     },
+    inSize: a.outSize,
+    outSize: Math.max(0, Math.ceil((a.size - place) / a.stride)),
     firstTap: last,
     tapStep: -a.stride / common,
     place,

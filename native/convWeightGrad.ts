@@ -5,10 +5,10 @@
  * their product to a dw of its own, and a second call adds those in order. Large kernels are also cut by taps, which makes
  * more chunks without gathering anything twice.
  */
-import { type ConvGeometry, forwardAxis } from './convGeometry.ts';
+import { type ConvGeometry, forwardAxis, gatherSizes } from './convGeometry.ts';
 import { EpilogueCursor } from './epilogue.ts';
 import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, type Tile } from './gemm.ts';
-import { emitGather, type Gather, gatherKey } from './im2col.ts';
+import { emitGather, type Gather, gatherArgs, gatherKey } from './im2col.ts';
 import { defineKernel } from './kernel.ts';
 import type { Buffer, Emitter } from './lower.ts';
 import { f32x4, type I32, i32, type Local, loadV128, type V128 } from './wasm.ts';
@@ -55,7 +55,7 @@ function splitKernel(tile: Tile, g: ConvGeometry, cut: Cut) {
   const partialBytes = (cut.height + tile.mr) * width * 4;
   return defineKernel({
     key: `conv_weightGrad_${tile.mr}x${tile.nr}_${gatherKey(gather)}_${coutGroup}of${g.cout}`,
-    args: { x: 'i32', dy: 'i32', partials: 'i32', pixels: 'i32', pixelsPerSplit: 'i32' },
+    args: { x: 'i32', dy: 'i32', partials: 'i32', pixels: 'i32', pixelsPerSplit: 'i32', ...gatherArgs },
     scratchBytes: windowBytes + panelBytes + edgeBytes(tile, cut.depth),
     chunk(f, a, chunk, scratch) {
       const block = f.let(chunk.remU(cut.blocks));
@@ -77,7 +77,7 @@ function splitKernel(tile: Tile, g: ConvGeometry, cut: Cut) {
       const dyStride = f.let(i32(4 * g.cout));
       f.for(first, end, cut.depth, (at) => {
         const depth = f.let(f.let(end.sub(at)).minS(cut.depth));
-        emitGather(f, gather, { source: x, first: at, count: depth, to: scratch, stride, part });
+        emitGather(f, gather, { sizes: a, source: x, first: at, count: depth, to: scratch, stride, part });
         const dy = f.let(a.dy.add(at.mul(g.cout).add(group.mul(coutGroup)).shl(2)));
         gemmBlock(f, {
           tile,
@@ -173,7 +173,11 @@ export function emitConvWeightGrad(e: Emitter, g: ConvGeometry, x: Buffer, dy: B
   const pixelsPerSplit = Math.ceil(pixels / Math.min(most, Math.ceil(pixels / cut.depth)) / 8) * 8;
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partials = e.temp(splits * splitBytes);
-  e.call(splitKernel(tile, g, cut), { x, dy, partials, pixels, pixelsPerSplit }, splits * g.groups * cut.blocks);
+  e.call(
+    splitKernel(tile, g, cut),
+    { x, dy, partials, pixels, pixelsPerSplit, ...gatherSizes(forwardAxis(g.rows), forwardAxis(g.columns)) },
+    splits * g.groups * cut.blocks,
+  );
   const lines = g.groups * g.rows.kernel * g.columns.kernel * (g.cin / g.groups);
   const rowsPerChunk = Math.max(1, Math.ceil(lines / 32));
   e.call(mergeKernel(tile, g, cut), { partials, dw, splits, rowsPerChunk }, Math.ceil(lines / rowsPerChunk));

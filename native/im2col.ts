@@ -8,10 +8,8 @@
  */
 import { type Fn, f32x4, type I32, type Local, loadF32, loadV128 } from './wasm.ts';
 
-/** One axis: output o reads inputs stride·o + offset + step·i for i < taps; those outside of [0, inSize) are zero. */
+/** One axis: output o reads inputs stride·o + offset + step·i for i < taps; those outside of the image are zero. */
 export interface GatherAxis {
-  readonly inSize: number;
-  readonly outSize: number;
   readonly stride: number;
   readonly offset: number;
   readonly step: number;
@@ -26,7 +24,7 @@ export interface Gather {
   readonly pixelChannels: number;
 }
 
-const axisKey = (a: GatherAxis) => `${a.inSize}>${a.outSize}s${a.stride}o${a.offset}d${a.step}t${a.taps}`;
+const axisKey = (a: GatherAxis) => `s${a.stride}o${a.offset}d${a.step}t${a.taps}`;
 export const gatherKey = (g: Gather) => `${axisKey(g.rows)}_${axisKey(g.columns)}_c${g.channels}of${g.pixelChannels}`;
 
 /** Floats of one gathered row. */
@@ -64,7 +62,12 @@ function eachFloat(f: Fn, n: number, from: I32, to: I32, copy: boolean): void {
 const emitCopy = (f: Fn, n: number, from: I32, to: I32) => eachFloat(f, n, from, to, true);
 const emitZero = (f: Fn, n: number, to: I32) => eachFloat(f, n, to, to, false);
 
+/** Sizes of an image and of its outputs, known at run time. */
+export const gatherArgs = { inRows: 'i32', inColumns: 'i32', outRows: 'i32', outColumns: 'i32' } as const;
+export type GatherSizes = { readonly [K in keyof typeof gatherArgs]: Local<I32> };
+
 export interface GatherBlock {
+  readonly sizes: GatherSizes;
   /** Address of the first image, moved to the first channel read. */
   readonly source: I32;
   /** First output pixel, counted over all images, and how many. */
@@ -81,17 +84,21 @@ export interface GatherBlock {
 export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
   const { rows, columns, channels } = g;
   const pixel = 4 * g.pixelChannels;
-  const lineBytes = columns.inSize * pixel;
-  const imageBytes = rows.inSize * lineBytes;
   const rowTaps = b.part?.rows ?? rows.taps;
   const columnTaps = b.part?.columns ?? columns.taps;
   if (rowTaps * columnTaps === 0) return;
   const width = columnTaps * channels;
   const oneCopy = columns.step === 1 && channels === g.pixelChannels;
-  const image = f.let(b.first.divU(rows.outSize * columns.outSize));
-  const rest = f.let(b.first.sub(image.mul(rows.outSize * columns.outSize)));
-  const oy = f.let(rest.divU(columns.outSize));
-  const ox = f.let(rest.sub(oy.mul(columns.outSize)));
+  const { inRows, inColumns, outRows, outColumns } = b.sizes;
+  const lineBytes = f.let(inColumns.mul(pixel));
+  const imageBytes = f.let(inRows.mul(lineBytes));
+  const line = f.let(b.first.divU(outColumns));
+  const ox = f.let(b.first.sub(line.mul(outColumns)));
+  const image = f.let(line.divU(outRows));
+  const oy = f.let(line.sub(image.mul(outRows)));
+  // First columns of windows that lie inside as a whole.
+  const inside = f.let(inColumns.sub(columnTaps - 1));
+  f.set(inside, inside.maxS(0));
   const source = f.let(b.source.add(image.mul(imageBytes)));
   const rowShift = b.part ? f.let(b.part.row.mul(rows.step).add(rows.offset)) : undefined;
   const columnShift = b.part ? f.let(b.part.column.mul(columns.step).add(columns.offset)) : undefined;
@@ -102,7 +109,7 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
     const at = f.let(to as I32) as Local<I32>;
     f.for(0, rowTaps, 1, () => {
       f.if(
-        iy.ltU(rows.inSize),
+        iy.ltU(inRows),
         () => {
           const from = f.let(source.add(iy.mul(lineBytes)).add(ix.mul(pixel)));
           const tapByTap = () => {
@@ -110,7 +117,7 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
             const place = f.let(at as I32) as Local<I32>;
             f.for(0, columnTaps, 1, () => {
               f.if(
-                x.ltU(columns.inSize),
+                x.ltU(inColumns),
                 () => emitCopy(f, channels, from, place),
                 () => emitZero(f, channels, place),
               );
@@ -119,8 +126,7 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
               f.inc(place, 4 * channels);
             });
           };
-          if (oneCopy && columnTaps > 1 && columnTaps <= columns.inSize)
-            f.if(ix.ltU(columns.inSize - columnTaps + 1), () => emitCopy(f, width, from, at), tapByTap);
+          if (oneCopy && columnTaps > 1) f.if(ix.ltU(inside), () => emitCopy(f, width, from, at), tapByTap);
           else tapByTap();
         },
         () => emitZero(f, width, at),
@@ -130,10 +136,10 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
     });
     f.inc(to, b.stride);
     f.inc(ox, 1);
-    f.if(ox.eq(columns.outSize), () => {
+    f.if(ox.eq(outColumns), () => {
       f.set(ox, 0);
       f.inc(oy, 1);
-      f.if(oy.eq(rows.outSize), () => {
+      f.if(oy.eq(outRows), () => {
         f.set(oy, 0);
         f.inc(source, imageBytes);
       });
