@@ -61,6 +61,9 @@ const cases: Shape[] = [
   { h: 7, w: 7, c: 32, k: [7, 7], padding: [0, 0, 0, 0], n: 6 },
   { h: 1, w: 5, c: 8, k: [1, 5], padding: [0, 0, 0, 0], n: 3 },
   { n: 1, h: 40, w: 40, c: 64 },
+  // More than a second-level cache: rows are read ahead.
+  { n: 2, h: 40, w: 40, c: 64 },
+  { n: 3, h: 40, w: 40, c: 64, stride: [2, 2] },
 ];
 const name = (s: Shape) => JSON.stringify(s);
 
@@ -146,6 +149,64 @@ describe('depthwise', () => {
       expect(y).toEqual(want);
     },
   );
+
+  it.each([
+    { k: 3, stride: 1, before: 1, after: 1 },
+    { k: 3, stride: 2, before: 1, after: 1 },
+    { k: 3, stride: 2, before: 0, after: 1 },
+    { k: 5, stride: 1, before: 2, after: 2 },
+    { k: 5, stride: 2, before: 2, after: 2 },
+    { k: 3, stride: 3, before: 2, after: 0 },
+    { k: 4, stride: 1, before: 0, after: 3 },
+  ])('takes every width: %j', ({ k, stride, before, after }) => {
+    for (let width = Math.max(1, k - before - after); width <= 20; width++) {
+      const c = caseOf({
+        n: 1,
+        h: 3,
+        w: width,
+        c: 11,
+        k: [3, k],
+        stride: [1, stride],
+        padding: [1, 1, before, after],
+      });
+      const { x, w, dy } = convData(c, width);
+      const ys = outShape(c);
+      const runner = new KernelRunner(narrowRelaxed, 16);
+      const [y] = runLowering(depthwiseWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], c.attrs, runner);
+      const [dx] = runLowering(depthwiseInputGradWasm, [f(ys, dy), f(c.w, w)], [{ shape: c.x }], c.attrs, runner);
+      const [dw] = runLowering(depthwiseWeightGradWasm, [f(c.x, x), f(ys, dy)], [{ shape: c.w }], c.attrs, runner);
+      expectWithin(y!, convForward(c, x, w), convForward(c, x, w, Math.fround), `y of width ${width}`);
+      expectWithin(dx!, convInputGrad(c, dy, w), convInputGrad(c, dy, w, Math.fround), `dx of width ${width}`);
+      expectWithin(dw!, convWeightGrad(c, x, dy), convWeightGrad(c, x, dy, Math.fround), `dw of width ${width}`);
+    }
+  });
+
+  it('needs the same few kernels whatever the sizes', () => {
+    const keys = new Set<string>();
+    const runner = new KernelRunner(narrowRelaxed, 64);
+    const run = runner.run.bind(runner);
+    runner.run = (kernel, args, chunks) => {
+      keys.add(kernel.key);
+      run(kernel, args, chunks);
+    };
+    // Large enough for several partial sums of the weight gradient, and small enough for none.
+    for (const [size, channels] of [
+      [7, 8],
+      [14, 24],
+      [28, 16],
+      [9, 5],
+    ] as const)
+      for (const stride of [1, 2]) {
+        const c = caseOf({ h: size, w: size, c: channels, stride: [stride, stride] });
+        const { x, w, dy } = convData(c, 1);
+        const ys = outShape(c);
+        runLowering(depthwiseWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], c.attrs, runner);
+        runLowering(depthwiseInputGradWasm, [f(ys, dy), f(c.w, w)], [{ shape: c.x }], c.attrs, runner);
+        runLowering(depthwiseWeightGradWasm, [f(c.x, x), f(ys, dy)], [{ shape: c.w }], c.attrs, runner);
+      }
+    // Forward and gradient at stride 1 share one; forward and gradient at stride 2; two weight gradients and their merge.
+    expect([...keys]).toHaveLength(6);
+  });
 
   it('refuses shapes that do not fit', () => {
     const c = caseOf({ h: 6, w: 6, c: 8 });
