@@ -111,10 +111,7 @@ it('bad input: file, line and what to do', async () => {
   writeFileSync(missing, text(list).replace('Person_3\t1\t2', 'Person_3\t1\t9'));
   const cut = join(folder, 'cut.txt');
   writeFileSync(cut, text(list.slice(0, 20)));
-  const line =
-    text(list)
-      .split('\n')
-      .findIndex((l) => l === 'Person_3\t1\t2') + 1;
+  const line = text(list).split('\n').indexOf('Person_3\t1\t2') + 1;
   for (const [args, code, message] of [
     [['--pairs', missing], 1, new RegExp(`missing\\.txt:${line}: .*Person_3_0009`)],
     [['--pairs', cut], 1, /cut\.txt: .*holds 20/],
