@@ -135,6 +135,9 @@ const integerRules: readonly Rule[] = [
   ...movement,
 ];
 
+/** Over a single number softmax and l2Normalize are constant: their gradient is rounding error and nothing else. */
+const several = (x: Tensor) => (x.shape.at(-1) ?? 1) > 1;
+
 /** Every rule is smooth and keeps values of moderate size. */
 const smoothRules: readonly Rule[] = [
   (x, y) => ops.mul(ops.add(x, fitting(x, y)), 0.5),
@@ -152,8 +155,8 @@ const smoothRules: readonly Rule[] = [
   (x, y, { c }) => ops.mean(ops.square(ops.sub(x, fitting(x, y))), axesOf(fitting(x, y), c)),
   (x, y, s) => ops.tanh(ops.mul(product(ops.tanh(x), ops.tanh(y), s), 0.125)),
   (x, y, s) => ops.mul(product(ops.tanh(x), ops.tanh(y), s), 0.0625),
-  (x) => (x.rank ? ops.softmax(x) : x),
-  (x) => (x.rank ? ops.l2Normalize(ops.add(x, 0.25)) : x),
+  (x) => (several(x) ? ops.softmax(x) : x),
+  (x) => (several(x) ? ops.l2Normalize(ops.add(x, 0.25)) : x),
   (x, _, { c }) => (x.rank ? ops.logSumExp(x, c % x.rank) : x),
   ...movement.slice(0, -1),
 ];
