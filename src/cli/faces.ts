@@ -56,7 +56,7 @@ export function faceReader({ preprocessing: { inputSize } }: Embedder): (path: s
     if (image.width === width && image.height === height) return image;
     if (!told)
       process.stderr.write(
-        `warning: ${path} has ${image.width}x${image.height} pixels, the network takes ${width}x${height}: such pictures are scaled, not aligned. Results are only as good as the crops.\n`,
+        `warning: ${path} has ${image.width}x${image.height} pixels, the network takes ${width}x${height}: such pictures are scaled, and not aligned by facegrad: results are only as good as the crops.\n`,
       );
     told = true;
     return resize(image, width, height);

@@ -166,9 +166,12 @@ export function embedderOf(
     async dispose() {
       await queue;
       run.dispose();
-      // Plans go a tick later; what they use goes after them.
-      await Promise.resolve();
-      if (owns.network) for (const v of variablesOf(network)) v.dispose();
+      if (owns.network)
+        for (const v of variablesOf(network)) {
+          v.dispose();
+          // Weights that no plan ever changed live on the host; this frees their copy here.
+          device.forget(v);
+        }
       if (owns.device) await device.dispose();
     },
   };

@@ -56,12 +56,27 @@ it('gives the same bits whatever the batch', async () => {
 });
 
 it('compiles one plan per power of two, not per size', async () => {
+  await device.idle();
   const before = device.stats().plans;
   const e = await loadEmbedder(bytes, { device, maxBatch: 8 });
   for (let n = 1; n <= 11; n++) await e.embed(images.slice(0, n));
   expect(device.stats().plans - before).toBe(4); // 1, 2, 4, 8
   await e.dispose();
+  await device.idle();
   expect(device.stats().plans).toBe(before);
+});
+
+it('leaves nothing on the device', async () => {
+  await device.idle();
+  const cycle = async () => {
+    const e = await loadEmbedder(bytes, { device });
+    await e.embed(images);
+    await e.dispose();
+    await device.idle();
+    return device.stats();
+  };
+  const first = await cycle();
+  for (let i = 0; i < 3; i++) expect(await cycle()).toEqual(first);
 });
 
 it('queues calls that overlap', async () => {
