@@ -77,6 +77,7 @@ export const opWorks: readonly OpWork[] = [
       [0, 0],
     ]),
   ),
+  one('repeat', [i32(1, 1024)], (x) => ops.broadcastTo(x!, [4096, 1024])),
   one('flip', [image], (x) => ops.flip(x!, [2])),
   one('zeros', [], () => ops.zeros([4096, 1024])),
   one('iota', [], () => ops.iota([4096, 1024])),
