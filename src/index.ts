@@ -6,6 +6,13 @@
  */
 
 export {
+  type SyntheticOptions,
+  type SyntheticPairsOptions,
+  syntheticFace,
+  syntheticPairs,
+  syntheticSet,
+} from '../datasets/synthetic.ts';
+export {
   type Compiled,
   type CompileFunctionOptions,
   compile,
@@ -19,6 +26,7 @@ export { DataError, DeviceError, NumericsError, ShapeError, UsageError } from '.
 export { fold, type Key, keyOf, normal, permutation, uniform } from './core/random.ts';
 export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
+export { type Dataset, type ImageSource, type Pair, type PairSet, sourceName } from './data/dataset.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
 export { type DeviceName, listDevices, openDevice } from './device/open.ts';
 export { ReferenceDevice } from './device/reference.ts';
@@ -37,6 +45,7 @@ export {
   combineFlip,
   type Flip,
   type Protocol,
+  thresholdUnits,
   unitRows,
   type VerificationInput,
   type VerificationResult,
@@ -46,9 +55,12 @@ export {
 export * as expr from './expr/nodes.ts';
 export { grad } from './grad.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
+export { decodeImage, type RgbImage } from './image/decode.ts';
+export { encodeJpeg, encodePng } from './image/encode.ts';
+export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
 export { architectures, create, describeNetwork, networkOf } from './models/index.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
-export { type FaceNetwork, type Preprocessing, preprocess } from './models/network.ts';
+export { defaultPreprocessing, type FaceNetwork, type Preprocessing, preprocess } from './models/network.ts';
 export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
 export { constantInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
 export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, PReLU } from './nn/layers.ts';
@@ -72,7 +84,7 @@ export { conv2d } from './ops/conv2d.ts';
 export type { ConvOptions } from './ops/convolution.ts';
 export { defineOp, nonDifferentiable, type Op, type OpRecord } from './ops/define.ts';
 export { gather, gatherAlong, oneHot, scatterAdd, scatterAddAlong } from './ops/gather.ts';
-export { matmul } from './ops/matmul.ts';
+export { linear, matmul } from './ops/matmul.ts';
 export { concat, flip, iota, pad, reshape, slice, split, transpose, zeros } from './ops/movement.ts';
 export {
   abs,

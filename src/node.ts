@@ -3,9 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { type Embedder, type EmbedderOptions, loadEmbedder as fromBytes } from './evaluate/embedder.ts';
 import { ioError } from './train/checkpointFile.ts';
 
+export { folderDataset } from './data/folder.ts';
+export { listDataset } from './data/list.ts';
+export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
+export { readPairs } from './data/pairs.ts';
+export { readImage } from './data/readImage.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';
+export { parseRecipe, type Recipe, recipeNames, resolveRecipe } from './train/recipe.ts';
+export { type TrainEvent, type TrainOptions, type TrainResult, train } from './train/run.ts';
 
 /**
  * Loads an embedder from a weights file that facegrad wrote: a path, or the bytes of one.
