@@ -6,13 +6,6 @@
  */
 
 export {
-  type SyntheticOptions,
-  type SyntheticPairsOptions,
-  syntheticFace,
-  syntheticPairs,
-  syntheticSet,
-} from '../datasets/synthetic.ts';
-export {
   type Compiled,
   type CompileFunctionOptions,
   compile,
@@ -26,7 +19,6 @@ export { DataError, DeviceError, NumericsError, ShapeError, UsageError } from '.
 export { fold, type Key, keyOf, normal, permutation, uniform } from './core/random.ts';
 export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
-export { type Dataset, type ImageSource, type Pair, type PairSet, sourceName } from './data/dataset.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
 export { type DeviceName, listDevices, openDevice } from './device/open.ts';
 export { ReferenceDevice } from './device/reference.ts';

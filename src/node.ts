@@ -3,6 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { type Embedder, type EmbedderOptions, loadEmbedder as fromBytes } from './evaluate/embedder.ts';
 import { ioError } from './train/checkpointFile.ts';
 
+export {
+  type SyntheticOptions,
+  type SyntheticPairsOptions,
+  syntheticFace,
+  syntheticPairs,
+  syntheticSet,
+} from '../datasets/synthetic.ts';
+export { type Dataset, type ImageSource, type Pair, type PairSet, sourceName } from './data/dataset.ts';
 export { folderDataset } from './data/folder.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
