@@ -113,7 +113,7 @@ export const opWorks: readonly OpWork[] = [
   {
     name: 'checkpoint',
     inputs: [image],
-    build: backwardOf((x) => checkpoint((t: Tensor) => ops.sigmoid(ops.tanh(t)))(x!)),
+    build: backwardOf((x) => checkpoint((t: Tensor) => ops.sigmoid(ops.tanh(t)))(ops.mul(x!, 2))),
   },
 ];
 

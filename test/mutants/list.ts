@@ -100,7 +100,7 @@ export const kernelMutants: readonly Mutant[] = [
     'conv2d as a product',
     'conv2d',
     [
-      ['constant', 'a.kernel === 1 && a.stride === 1', 'a.kernel === 1 && a.stride <= 2'],
+      ['constant', 'return g.groups === 1 && plain(g.rows)', 'return g.groups <= 2 && plain(g.rows)'],
       ['bound', 'q < geometry.columns.stride', 'q < geometry.columns.stride - 1'],
       ['index', 'gradAxis(geometry.columns, q)', 'gradAxis(geometry.columns, p)'],
     ],

@@ -127,7 +127,8 @@ describe('depthwise', () => {
     expect(all(wideRelaxed, forward)).toEqual(want);
   });
 
-  it.each([{ h: 6, w: 11, c: 13 }, { h: 7, w: 7, c: 13, k: [7, 7], padding: [0, 0, 0, 0] } as Shape])(
+  // Several pairs of vectors and every tail: an operand must move along with the channels.
+  it.each([{ h: 6, w: 11, c: 29 }, { h: 7, w: 7, c: 29, k: [7, 7], padding: [0, 0, 0, 0] } as Shape])(
     'applies an epilogue before the store: %j',
     (s) => {
       const c = caseOf(s);
