@@ -17,7 +17,7 @@ export default defineConfig(({ mode }) => {
       isolate: true,
       // The allocation test measures the heap after a collection.
       execArgv: ['--expose-gc'],
-      testTimeout: long ? 900_000 : 60_000,
+      testTimeout: long ? 900_000 : 180_000,
       hookTimeout: long ? 900_000 : 120_000,
       teardownTimeout: 20_000,
       passWithNoTests: long,
