@@ -100,7 +100,7 @@ export const kernelMutants: readonly Mutant[] = [
     'conv2d as a product',
     'conv2d',
     [
-      ['constant', 'return g.groups === 1 && plain(g.rows)', 'return g.groups <= 2 && plain(g.rows)'],
+      ['constant', 'return g.groups === 1 && plain(g.rows)', 'return g.groups >= 1 && plain(g.rows)'],
       ['bound', 'q < geometry.columns.stride', 'q < geometry.columns.stride - 1'],
       ['index', 'gradAxis(geometry.columns, q)', 'gradAxis(geometry.columns, p)'],
     ],
@@ -371,6 +371,7 @@ export const kernelMutants: readonly Mutant[] = [
 
 const graphs = 'test/ops/graphs.test.ts';
 const device = 'test/device/wasm.test.ts';
+const readers = 'test/plan/readers.test.ts';
 
 /** Order, memory, differentiation, update. */
 export const engineMutants: readonly Mutant[] = [
@@ -389,7 +390,7 @@ export const engineMutants: readonly Mutant[] = [
   ...of('merging', 'src/plan/fuse.ts', device, [
     ['constant', 'JSON.stringify(node.attrs, exactly)', 'JSON.stringify(node.attrs)'],
   ]),
-  ...of('epilogue fusion', 'src/plan/fuse.ts', graphs, [['bound', '        uses.get(x.id) !== 1 ||\n', '']]),
+  ...of('epilogue fusion', 'src/plan/fuse.ts', readers, [['bound', '        uses.get(x.id) !== 1 ||\n', '']]),
   ...of('arena', 'src/plan/arena.ts', graphs, [
     ['bound', 'other.end < b.start || other.start > b.end', 'other.end <= b.start || other.start > b.end'],
     ['constant', 'if (at + align(b.bytes) <= offsets[j]!) break;', 'if (at <= offsets[j]!) break;'],
@@ -402,7 +403,7 @@ export const engineMutants: readonly Mutant[] = [
     ['bound', '      r.some((x) => writes.some((y) => overlap(x, y)));', '      false;'],
     ['index', 'a[1] < b[2] && b[1] < a[2]', 'a[1] < b[1] && b[1] < a[2]'],
   ]),
-  ...of('assignment', 'src/device/lowerWasm.ts', device, [
+  ...of('assignment', 'src/device/lowerWasm.ts', readers, [
     ['bound', 'i < made || i === made || readsOf(s)', 'i <= made || true || readsOf(s)'],
   ]),
   ...of('prologue', 'src/device/wasm.ts', device, [
@@ -416,7 +417,7 @@ export const engineMutants: readonly Mutant[] = [
     ['constant', 'sub(1, mul(e, e))', 'sub(2, mul(e, e))'],
     ['index', 'choose(ge(a, b), d(a), d(b))', 'choose(ge(a, b), d(b), d(a))'],
   ]),
-  ...of('sgd', 'src/optim/sgd.ts', 'test/train/torch.test.ts', [
+  ...of('sgd', 'src/optim/sgd.ts', 'test/optim/sgd.test.ts', [
     ['constant', 'nesterov ? add(g, mul(v, momentum)) : v', 'nesterov ? mul(v, momentum) : v'],
     ['index', 'add(gradients[i]!, mul(p.tensor, wd))', 'add(gradients[i]!, mul(slots[i]!.tensor, wd))'],
   ]),
