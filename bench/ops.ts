@@ -3,13 +3,17 @@
  *
  * The one idea: the list is held against the registry by a test, so that no op goes unmeasured.
  */
+
+import type { Mode } from '../native/wasm.ts';
 import { type HostTensor, host, type Tensor, type TensorSpec } from '../src/core/tensor.ts';
 import type { CallProfile } from '../src/device/device.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
 import { grad } from '../src/grad.ts';
+import type { Op } from '../src/ops/define.ts';
 import * as ops from '../src/ops/index.ts';
 import { checkpoint } from '../src/plan/checkpoint.ts';
 import { trace } from '../src/plan/trace.ts';
+import { KernelBench } from './kernels.ts';
 import type { ModeName } from './machine.ts';
 import { sampleAll } from './sample.ts';
 import { type Ceilings, type Result, resultOf } from './table.ts';
@@ -145,6 +149,15 @@ function draw({ shape, dtype }: TensorSpec): HostTensor {
 
 const kernelMs = (calls: readonly CallProfile[]) => calls.reduce((sum, c) => sum + c.ms, 0);
 
+/** The kernels of a graph's one op without operands. */
+async function alone(graph: ReturnType<typeof graphOf>, mode: Mode, threads: number) {
+  const [y] = [...graph.outputs.values()];
+  const { wasm } = y!.node.op as Op;
+  if (wasm.kind !== 'kernel') throw new TypeError(`${y!.node.op.name}: expected kernels of its own`);
+  const bench = await KernelBench.create(mode, threads);
+  return bench.lowering(wasm.lower, [], [y!.shape], y!.node.attrs);
+}
+
 export interface OpsOptions {
   readonly mode: ModeName;
   readonly threads: number;
@@ -164,7 +177,10 @@ export async function benchOps({ mode, threads, seconds }: OpsOptions, ceilings:
     const bytes = 4 * specs.reduce((n, s) => n + s.shape.reduce((a, b) => a * b, 1), 0);
     const heavy = calls.filter((c, i) => c.flops && (i === 0 || calls[i - 1]!.label !== c.label));
     const flops = heavy.reduce((n, c) => n + c.flops, 0);
-    const run = async () => kernelMs(await plan.profile!(inputs));
+    // What depends on nothing runs once, before the plan: it is timed outside of one.
+    const run = calls.length
+      ? async () => kernelMs(await plan.profile!(inputs))
+      : await alone(graph, device.mode, threads);
     const [ms] = await sampleAll([{ name: w.name, run }], { seconds, rounds: 1 });
     results.push(resultOf({ work: `op ${w.name}`, threads, mode, flops, bytes }, ms!, ceilings));
     plan.dispose();

@@ -82,13 +82,13 @@ async function turn(work: Work, seconds: number): Promise<number[]> {
   return ms;
 }
 
-/** Milliseconds of every run of each work, after enough runs for V8 to have optimised it. */
+/** Milliseconds of every run of each work, after runs of a fifth of a second or more, in which V8 optimises it. */
 export async function sampleAll(
   works: readonly Work[],
   { seconds = 1, rounds = 3 }: SampleOptions = {},
 ): Promise<number[][]> {
   for (const work of works) {
-    const until = performance.now() + Math.min(600, 300 * seconds);
+    const until = performance.now() + Math.max(200, Math.min(600, 300 * seconds));
     for (let i = 0; i < 2 || performance.now() < until; i++) await work.run();
   }
   const all: number[][] = works.map(() => []);
