@@ -5,7 +5,9 @@
  * their product to a dw of its own, and a second call adds those in order. Large kernels are also cut by taps, which makes
  * more chunks without gathering anything twice.
  */
+
 import { type ConvGeometry, forwardAxis, gatherSizes } from './convGeometry.ts';
+import { mergePartialsKernel } from './depthwiseWeightGrad.ts';
 import { EpilogueCursor } from './epilogue.ts';
 import { edgeBytes, emitPackPanel, gemmBlock, gemmTile, type Tile } from './gemm.ts';
 import { emitGather, type Gather, gatherArgs, gatherKey } from './im2col.ts';
@@ -180,5 +182,12 @@ export function emitConvWeightGrad(e: Emitter, g: ConvGeometry, x: Buffer, dy: B
   );
   const lines = g.groups * g.rows.kernel * g.columns.kernel * (g.cin / g.groups);
   const rowsPerChunk = Math.max(1, Math.ceil(lines / 32));
+  if (g.groups === 1 && cut.blocks === 1 && width === g.cout) {
+    // The copies hold dw without gaps: a plain sum.
+    const block = rowsPerChunk * width;
+    const args = { partials, out: dw, n: lines * width, count: splits, block, stride: splitBytes / 4 };
+    e.call(mergePartialsKernel, args, Math.ceil(lines / rowsPerChunk));
+    return;
+  }
   e.call(mergeKernel(tile, g, cut), { partials, dw, splits, rowsPerChunk }, Math.ceil(lines / rowsPerChunk));
 }

@@ -188,16 +188,16 @@ function depthwiseWeightGradKernel(g: DepthwiseGeometry) {
   });
 }
 
-/** Sums `count` arrays of `n` floats, `n` apart, in order: chunk i writes elements [i·block, (i+1)·block). */
+/** Sums `count` arrays of `n` floats, `stride` apart, in order: chunk i writes elements [i·block, (i+1)·block). */
 export const mergePartialsKernel = defineKernel({
   key: 'mergePartials',
-  args: { partials: 'i32', out: 'i32', n: 'i32', count: 'i32', block: 'i32' },
+  args: { partials: 'i32', out: 'i32', n: 'i32', count: 'i32', block: 'i32', stride: 'i32' },
   chunk(f, a, chunk) {
     const from = f.let(chunk.mul(a.block));
     const to = f.let(from.add(a.block));
     f.set(to, to.minS(a.n));
     const vectors = f.let(to.sub(7));
-    const stride = f.let(a.n.shl(2));
+    const stride = f.let(a.stride.shl(2));
     f.while(from.ltS(vectors), () => {
       const at = f.let(a.partials.add(from.shl(2)));
       const [p, q] = [f.let(f32x4(0)), f.let(f32x4(0))];
@@ -264,5 +264,5 @@ export const depthwiseWeightGradWasm: Lowering<ConvAttrs> = (e, [x, dy], [dw], a
   );
   if (count === 1) return;
   const block = 4096;
-  e.call(mergePartialsKernel, { partials, out: dw!.buffer, n, count, block }, Math.ceil(n / block));
+  e.call(mergePartialsKernel, { partials, out: dw!.buffer, n, count, block, stride: n }, Math.ceil(n / block));
 };

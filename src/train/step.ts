@@ -13,6 +13,7 @@ import type { ArcFace } from '../heads/arcFace.ts';
 import { Bottleneck } from '../models/mobileFaceNet.ts';
 import { type FaceNetwork, preprocess } from '../models/network.ts';
 import { modulesOf, type Parameter, parametersOf, variablesOf } from '../nn/module.ts';
+import { concat, reshape } from '../ops/movement.ts';
 import { add, elementwise, mul, sqrt, where } from '../ops/pointwise.ts';
 import { mean, sum } from '../ops/reduce.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
@@ -49,7 +50,7 @@ export const optimizerOf = (parameters: readonly Parameter[], recipe: Recipe): O
 
 /** Length of all gradients taken as one vector: sqrt(Σ g²), in float32. */
 export const globalNorm = (gradients: readonly Tensor[]): Tensor =>
-  sqrt(gradients.map((g) => sum(mul(g, g))).reduce((a, b) => add(a, b)));
+  sqrt(sum(concat(gradients.map((g) => reshape(sum(mul(g, g)), [1])))));
 
 /** 1 where a number is finite: NaN and infinity fail the comparison. */
 const isFinite32 = (x: Tensor): Tensor =>
