@@ -71,69 +71,9 @@ export {
   stateOf,
   variablesOf,
 } from './nn/module.ts';
-export { batchNorm, moments, normalize } from './ops/batchNorm.ts';
-export { conv2d } from './ops/conv2d.ts';
-export type { ConvOptions } from './ops/convolution.ts';
 export { defineOp, nonDifferentiable, type Op, type OpRecord } from './ops/define.ts';
-export { gather, gatherAlong, oneHot, scatterAdd, scatterAddAlong } from './ops/gather.ts';
-export { linear, matmul } from './ops/matmul.ts';
-export { concat, flip, iota, pad, reshape, slice, split, transpose, zeros } from './ops/movement.ts';
-export {
-  abs,
-  acos,
-  add,
-  broadcastTo,
-  cast,
-  ceil,
-  clamp,
-  cos,
-  div,
-  elementwise,
-  equal,
-  exp,
-  floor,
-  greater,
-  greaterEqual,
-  hardSwish,
-  leakyRelu,
-  less,
-  lessEqual,
-  log,
-  maximum,
-  minimum,
-  mul,
-  neg,
-  notEqual,
-  pointwise,
-  pow,
-  prelu,
-  relu,
-  relu6,
-  round,
-  sigmoid,
-  sign,
-  sin,
-  sqrt,
-  square,
-  sub,
-  tanh,
-  where,
-} from './ops/pointwise.ts';
-export { avgPool, globalAvgPool, maxPool, type PoolOptions } from './ops/pool.ts';
-export { dropout, randomUniform } from './ops/random.ts';
-export { argMax, argMin, logSumExp, max, mean, min, stopGradient, sum } from './ops/reduce.ts';
-export { resize } from './ops/resize.ts';
-export {
-  crossEntropy,
-  hits,
-  l2Normalize,
-  logSoftmax,
-  type MarginLogits,
-  type MarginSoftmaxResult,
-  marginSoftmax,
-  softmax,
-} from './ops/softmax.ts';
-export { topK } from './ops/topK.ts';
+export * from './ops/index.ts';
+export { elementwise, pointwise } from './ops/pointwise.ts';
 export type { Optimizer } from './optim/optimizer.ts';
 export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
 export { type SgdOptions, sgd } from './optim/sgd.ts';
