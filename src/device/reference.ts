@@ -125,6 +125,7 @@ export class ReferenceDevice implements Device {
     };
   }
   async dispose(): Promise<void> {
+    for (const v of this.values.keys()) if (v.home === this) v.home = undefined;
     this.values.clear();
     this.versions.clear();
   }

@@ -94,6 +94,8 @@ function barrier() {
     Atomics.notify(control, W.generation);
     return;
   }
+  // A thread that failed before this point will not come, nor move the generation on again.
+  if (Atomics.load(control, W.failed) !== 0) return;
   for (let spin = 0; spin < 4000; spin++) if (Atomics.load(control, W.generation) !== generation) return;
   while (Atomics.load(control, W.generation) === generation) Atomics.wait(control, W.generation, generation);
 }

@@ -133,9 +133,16 @@ export class WasmDevice implements Device {
   /** Makes the arena hold a plan. Plans relink themselves when it moved. */
   reserve(bytes: number): void {
     if (bytes <= this.arena.bytes) return;
+    const old = this.arena.bytes;
     if (this.arena.at) this.memory.release(this.arena.at);
     this.arena = { at: 0, bytes: 0 };
-    this.arena = { at: this.memory.alloc(bytes), bytes };
+    try {
+      this.arena = { at: this.memory.alloc(bytes), bytes };
+    } catch (error) {
+      // The plans there are still need theirs, which fits where it was.
+      if (old) this.arena = { at: this.memory.alloc(old), bytes: old };
+      throw error;
+    }
   }
   private shrink(): void {
     const bytes = Math.max(0, ...[...this.plans].map((p) => p.stepBytes));

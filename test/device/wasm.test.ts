@@ -5,6 +5,7 @@ import { keyOf, normal } from '../../src/core/random.ts';
 import { type HostTensor, host, tensor, Variable } from '../../src/core/tensor.ts';
 import { chooseMode } from '../../src/device/mode.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
+import { ThreadPool } from '../../src/device/threads.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { grad } from '../../src/grad.ts';
 import {
@@ -458,5 +459,33 @@ describe('modes', () => {
       expect(await train(d)).toEqual(want);
       await d.dispose();
     }
+  });
+});
+
+describe('failures', () => {
+  it('a plan past the 4 GiB of memory is refused, and plans there are go on', async () => {
+    const f = compile(({ x }) => tanh(add(matmul(x!, x!), 1)), { device });
+    const x = random(3, 64, 64);
+    const before = (await f({ x })).result!.data;
+    const huge = compile(({ y }) => tanh(matmul(y!, transpose(y!))), { device });
+    await expect(huge({ y: host(new Float32Array(40000), [40000, 1]) })).rejects.toThrow(/memory ends at/);
+    expect((await f({ x })).result!.data).toEqual(before);
+    f.dispose();
+    await device.idle();
+  });
+
+  it('a kernel that traps on one thread ends the run, also before the other comes to the barrier', async () => {
+    // run(block, scratch): unreachable where scratch is 0, else counts to 50 million.
+    const bytes =
+      '0061736d010000000106016002 7f7f00 03020100 0707010372756e0000 0a1f011d 01017f 2001450440000b 0340 20024101 6a2202 4180e1eb17 49 0d00 0b0b';
+    const module = new WebAssembly.Module(
+      Uint8Array.from(bytes.replaceAll(' ', '').match(/../g)!, (h) => parseInt(h, 16)),
+    );
+    const pool = await ThreadPool.start(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }), 2);
+    pool.addKernels([{ id: 0, module }]);
+    pool.addSchedule(1, Int32Array.of(0, 0, 0, 0, 0, 1));
+    pool.setScratch([0, 64]);
+    await expect(pool.run(1)).rejects.toThrow(/a kernel failed on thread 0: .*unreachable/);
+    await pool.close();
   });
 });
