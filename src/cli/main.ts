@@ -34,8 +34,9 @@ async function main(argv: readonly string[]): Promise<void> {
     .version(version())
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`facegrad: ${text}`) });
-  const name = argv.find((a) => !a.startsWith('-'));
-  if (name && name !== 'help' && !Object.hasOwn(commands, name)) {
+  const words = argv.filter((a) => !a.startsWith('-'));
+  const name = words[0] === 'help' ? words[1] : words[0];
+  if (name && !Object.hasOwn(commands, name)) {
     const { distance } = await import('fastest-levenshtein');
     const near = Object.keys(commands).reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
     throw new UsageError(
@@ -49,6 +50,11 @@ async function main(argv: readonly string[]): Promise<void> {
   await program.parseAsync(argv as string[], { from: 'user' });
 }
 
+// A reader that has seen enough, such as `head`, is no reason to lose a run.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (e: NodeJS.ErrnoException) => {
+    if (e.code !== 'EPIPE') throw e;
+  });
 try {
   await main(process.argv.slice(2));
 } catch (error) {
