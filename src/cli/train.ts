@@ -1,7 +1,6 @@
 /** `facegrad train`: a recipe, changes to it on the command line, and a run folder. */
-import { existsSync, readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DataError, UsageError } from '../core/errors.ts';
 import {
@@ -85,11 +84,17 @@ const keyHelp = (): string =>
 async function run(named: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
   const from = flags.preset ?? named;
   const changes = recipeChanges(words);
-  const out = flags.out ?? join('runs', (from ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, ''));
+  // A run goes on in the folder of its checkpoint.
+  const out =
+    flags.out ??
+    (typeof flags.resume === 'string'
+      ? dirname(flags.resume)
+      : join('runs', (from ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, '')));
   const last = join(out, 'last.safetensors');
   const source = typeof flags.resume === 'string' ? flags.resume : last;
   const resuming = flags.resume !== undefined && (typeof flags.resume === 'string' || existsSync(last));
-  if (flags.resume === undefined && !flags.overwrite && existsSync(last))
+  const replaces = flags.resume === undefined || resolve(dirname(source)) !== resolve(out);
+  if (replaces && !flags.overwrite && existsSync(last))
     throw new UsageError(
       `--out ${out}: expected a new folder, but it holds a run already (last.safetensors)\nPass --resume to go on with it, --overwrite to replace it, or another --out.`,
     );
@@ -119,15 +124,18 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   try {
-    if (flags.overwrite && !resuming)
-      for (const name of ['last.safetensors', 'best.safetensors']) await rm(join(out, name), { force: true });
     if (flags.resume !== undefined && !resuming)
       reporter.onEvent({ type: 'note', text: `${last} is not there yet: starting from the beginning` });
     const result = await train(recipe, {
       device,
       out,
       signal: stop.signal,
-      onEvent: reporter.onEvent,
+      onEvent(e) {
+        // Not before the new run is known to start: what is refused leaves the old one as it was.
+        if (e.type === 'start' && flags.overwrite && !resuming)
+          for (const name of ['last.safetensors', 'best.safetensors']) rmSync(join(out, name), { force: true });
+        reporter.onEvent(e);
+      },
       ...(resuming ? { resumeFrom: source } : {}),
       ...(workers === undefined ? {} : { workers }),
     });
@@ -136,7 +144,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
     if (flags.json) printJson(summary);
     else if (result.finished)
       print(
-        `Done: ${result.steps} steps${result.evaluation ? `, verification ${(100 * result.evaluation.accuracy).toFixed(2)} % on people never seen` : ''}.\nWeights: ${result.checkpoint}\nReport:  ${join(out, 'report.html')}`,
+        `Done: ${result.steps} steps${result.evaluation ? `, verification ${(100 * result.evaluation.accuracy).toFixed(2)} % on ${result.evaluation.data}` : ''}.\nWeights: ${result.checkpoint}\nReport:  ${join(out, 'report.html')}`,
       );
     else
       print(
@@ -155,7 +163,10 @@ export function register(program: Command): void {
     .command('train')
     .description('train a face network by a recipe')
     .argument('[recipe]', `a recipe's name (${recipeNames.join(', ')}) or a JSON file of one`)
-    .option('--out <folder>', 'the run folder: checkpoints, curve, report (default: runs/<recipe>)')
+    .option(
+      '--out <folder>',
+      'the run folder: checkpoints, curve, report (default: runs/<recipe>, or that of the checkpoint)',
+    )
     .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
     .option('--overwrite', 'replace the run that the folder holds')
     .option('--json', 'one line of JSON per event on standard output')
