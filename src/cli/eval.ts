@@ -4,8 +4,10 @@ import { DataError } from '../core/errors.ts';
 import type { ImageSource } from '../data/dataset.ts';
 import { sourceName } from '../data/dataset.ts';
 import { readPairs } from '../data/pairs.ts';
+import { needFar } from '../evaluate/metrics.ts';
 import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
+import { checkPairs } from '../train/evaluation.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { embedFiles, flips, oneOf } from './faces.ts';
 import { print, printJson, showDuration } from './output.ts';
@@ -26,7 +28,10 @@ const percent = (x: number, digits = 2): string => `${(100 * x).toFixed(digits)}
 async function evaluate(flags: EvalFlags): Promise<void> {
   const protocol = oneOf('protocol', flags.protocol, protocols);
   const flip: Flip = oneOf('flip', flags.flip, flips);
-  const set = await readPairs(flags.pairs, flags.images);
+  const far = Number(flags.far);
+  needFar('--far', far);
+  const set = readPairs(flags.pairs, flags.images);
+  checkPairs(set);
   const rows = new Map<string, number>();
   const rowOf = (source: ImageSource): number => {
     if (source.kind !== 'file')
@@ -56,7 +61,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
         folds: set.pairs.map((p) => p.fold),
       },
       protocol,
-      Number(flags.far),
+      far,
     );
     const { accuracy, std, auc, eer, valAtFar, threshold, metric } = result;
     if (flags.json) {

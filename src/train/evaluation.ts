@@ -1,9 +1,11 @@
 /**
  * Verification of the network at hand over a pair set: what tells during training whether it learns faces or the batch.
  */
+import { DataError } from '../core/errors.ts';
 import type { ImageSource, PairSet } from '../data/dataset.ts';
 import type { Device } from '../device/device.ts';
 import { embedderOf } from '../evaluate/embedder.ts';
+import { needBoth } from '../evaluate/metrics.ts';
 import { combineFlip, type Flip, type Protocol, type VerificationResult, verify } from '../evaluate/verification.ts';
 import type { FaceNetwork } from '../models/network.ts';
 
@@ -17,8 +19,22 @@ export interface Evaluator {
 }
 
 /**
+ * Whether pairs can be evaluated at all, so that nothing is trained or embedded in vain.
+ * @throws DataError where all are of one kind, or in one fold
+ */
+export function checkPairs({ name, pairs }: PairSet): void {
+  const same = pairs.filter((p) => p.same).length;
+  needBoth(name, same, pairs.length - same);
+  if (new Set(pairs.map((p) => p.fold)).size < 2)
+    throw new DataError(
+      `${name}: expected pairs in at least 2 folds, got one\nLet its first line say 'folds pairsPerFold', or leave that line out: then there are ten.`,
+    );
+}
+
+/**
  * Reads the pictures of a pair set once and keeps them.
  * @param read pixels [h, w, 3] of a source
+ * @throws DataError for pairs that cannot be evaluated (`checkPairs`) and whatever `read` throws
  */
 export async function evaluatorOf(
   pairs: PairSet,
@@ -27,6 +43,7 @@ export async function evaluatorOf(
   device: Device,
   { protocol, flip }: { protocol: Protocol; flip: Flip },
 ): Promise<Evaluator> {
+  checkPairs(pairs);
   const rows = new Map<string, number>();
   const pictures: { source: ImageSource; pixels: Uint8Array }[] = [];
   const rowOf = async (source: ImageSource): Promise<number> => {
@@ -52,7 +69,7 @@ export async function evaluatorOf(
 
   const [height, width] = network.preprocessing.inputSize;
   const images = pictures.map(({ pixels }) => ({ width, height, data: pixels }));
-  // Lives as long as the device: to dispose of it would dispose of the network that is being trained.
+  // Its plans live as long as the device; the network is the trainer's.
   const embedder = embedderOf(network, device);
 
   return {
