@@ -19,7 +19,7 @@ const limitMs = 120_000;
 
 function copyOfRepository(): string {
   const folder = mkdtempSync(join(tmpdir(), 'facegrad-mutants-'));
-  for (const name of ['src', 'native', 'datasets', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts'])
+  for (const name of ['src', 'native', 'datasets', 'test', 'package.json', 'tsconfig.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction');
   return folder;
@@ -40,7 +40,19 @@ function runTest(folder: string, test: string): Promise<Outcome> {
     const start = performance.now();
     const child = spawn(
       process.execPath,
-      [join(root, 'node_modules/vitest/vitest.mjs'), 'run', test, '--bail', '1', '--reporter', 'json'],
+      [
+        join(root, 'node_modules/vitest/vitest.mjs'),
+        'run',
+        '--root',
+        '.',
+        '--config',
+        'test/vitest.config.ts',
+        test,
+        '--bail',
+        '1',
+        '--reporter',
+        'json',
+      ],
       { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], detached: process.platform !== 'win32' },
     );
     running.add(child);
