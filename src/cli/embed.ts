@@ -1,6 +1,8 @@
 /** `facegrad embed`: pictures to embeddings, as a .npy file with the names beside it, or as JSON. */
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import { UsageError } from '../core/errors.ts';
+import { DataError, UsageError } from '../core/errors.ts';
 import type { Flip } from '../evaluate/verification.ts';
 import { unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
@@ -26,6 +28,8 @@ async function embed(files: readonly string[], flags: EmbedFlags): Promise<void>
     );
   if (flags.out !== undefined && !flags.out.endsWith('.npy'))
     throw new UsageError(`--out: expected a name that ends in .npy, got '${flags.out}'\nNames go beside it.`);
+  if (flags.out !== undefined && !existsSync(dirname(flags.out)))
+    throw new DataError(`--out ${flags.out}: expected its folder to be there, found none\nMake it, or check the path.`);
   const paths = await picturesOf(files);
   const device = await openDevice(flags);
   const embedder = await loadEmbedder(flags.weights, { device });

@@ -2,10 +2,10 @@
  * Pictures for the commands that use a network: which files are meant, reading them in the network's size, and their
  * embeddings, read ahead of the network.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
 import { SingleBar } from 'cli-progress';
 import { DataError, UsageError } from '../core/errors.ts';
+import { picturesIn } from '../data/folder.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
 import { combineFlip, type Flip } from '../evaluate/verification.ts';
 import { decodeImage } from '../image/decode.ts';
@@ -20,10 +20,9 @@ export function oneOf<T extends string>(option: string, value: string, words: re
   throw new UsageError(`--${option}: expected ${words.join(', ')}, got '${value}'\nUse one of these.`);
 }
 
-const pictureName = /\.(jpe?g|png)$/i;
-
 /**
- * The pictures that paths name: files as they are, folders as the pictures in and under them, sorted by name.
+ * The pictures that paths name: files as they are, folders as the pictures in and under them, sorted by name; hidden files
+ * are left out.
  * @throws DataError for a path that is not there, or a folder without pictures
  */
 export async function picturesOf(paths: readonly string[]): Promise<string[]> {
@@ -36,10 +35,10 @@ export async function picturesOf(paths: readonly string[]): Promise<string[]> {
       out.push(path);
       continue;
     }
-    const inside = (await readdir(path, { recursive: true })).filter((name) => pictureName.test(name)).sort();
+    const inside = picturesIn(path);
     if (inside.length === 0)
       throw new DataError(`${path}: expected JPEG or PNG pictures in this folder, found none\nCheck the path.`);
-    out.push(...inside.map((name) => join(path, name)));
+    out.push(...inside);
   }
   return out;
 }
