@@ -93,8 +93,8 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   const last = join(out, 'last.safetensors');
   const source = typeof flags.resume === 'string' ? flags.resume : last;
   const resuming = flags.resume !== undefined && (typeof flags.resume === 'string' || existsSync(last));
-  const replaces = flags.resume === undefined || resolve(dirname(source)) !== resolve(out);
-  if (replaces && !flags.overwrite && existsSync(last))
+  const replaces = !resuming || resolve(dirname(source)) !== resolve(out);
+  if (replaces && (!resuming || existsSync(source)) && !flags.overwrite && existsSync(last))
     throw new UsageError(
       `--out ${out}: expected a new folder, but it holds a run already (last.safetensors)\nPass --resume to go on with it, --overwrite to replace it, or another --out.`,
     );
