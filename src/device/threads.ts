@@ -221,12 +221,14 @@ export class ThreadPool implements Runner {
                   `wasm: a kernel failed on thread ${index}: ${m.message}\nThis is a defect of facegrad; please report it.`,
                 );
             },
-            (e) =>
+            (e) => {
               reject(
                 new DeviceError(
                   `wasm: a worker could not start: ${e.message}\nRun with --threads 1, or allow workers.`,
                 ),
-              ),
+              );
+              pool.died(e);
+            },
           ).then((worker) => {
             pool.workers[index] = worker;
             worker.post({ type: 'init', memory, index, count: threads, seen: 0 });
@@ -238,6 +240,18 @@ export class ThreadPool implements Runner {
     return pool;
   }
 
+  /** A worker is gone: whoever waits for it is woken and told, and no run starts again. */
+  private died(e: Error) {
+    this.failure = new DeviceError(
+      `wasm: a worker thread ended: ${e.message}\nUse a smaller batch or fewer threads if memory ran out.`,
+    );
+    Atomics.store(this.control, word.failed, 1);
+    for (const w of [word.generation, word.finished]) {
+      Atomics.add(this.control, w, 1);
+      Atomics.notify(this.control, w);
+    }
+    this.onFinished?.();
+  }
   /** Gets workers out of their wait so that they read messages. */
   private interrupt() {
     if (!this.listening) return;
@@ -278,6 +292,7 @@ export class ThreadPool implements Runner {
 
   private async runNow(id: number, timesAt: number): Promise<void> {
     const c = this.control;
+    if (Atomics.load(c, word.failed) && this.failure) throw this.failure;
     if (!this.listening) {
       for (const w of this.workers) w.post({ type: 'listen' });
       this.listening = true;

@@ -12,6 +12,8 @@ import type { FaceNetwork } from '../models/network.ts';
 export interface Evaluator {
   /** Verifies with the network's numbers of now. */
   run(): Promise<{ result: VerificationResult; embeddings: Float32Array; dim: number }>;
+  /** Frees its plans; the network stays. */
+  dispose(): Promise<void>;
   readonly name: string;
   readonly pairs: PairSet;
   /** Pixels of the pictures, in the order of the embeddings. */
@@ -83,5 +85,6 @@ export async function evaluatorOf(
       const combined = combineFlip(upright, other, dim, flip);
       return { result: verify({ ...combined, ...input }, protocol), ...combined };
     },
+    dispose: () => embedder.dispose(),
   };
 }

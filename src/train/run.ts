@@ -306,6 +306,9 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
     };
     await writeResults(out, recipe, curve, facts, evaluated && evaluator && { evaluator, ...evaluated });
   }
+  // The device may go on to other work.
+  await evaluator?.dispose();
+  for (const v of t.variables) v.dispose();
   return { finished, steps: progress.step, loss, evaluation: progress.last, checkpoint: last };
 }
 
