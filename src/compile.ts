@@ -4,8 +4,8 @@
  * There is one execution path: both trace a graph and hand it to a device. Nothing is computed before.
  */
 import type { Data } from './core/dtype.ts';
-import { ShapeError, UsageError } from './core/errors.ts';
-import { sameShape, showShape } from './core/shape.ts';
+import { UsageError } from './core/errors.ts';
+import { showShape } from './core/shape.ts';
 import { constantOp, type HostTensor, host, Tensor, type TensorSpec } from './core/tensor.ts';
 import type { CompileOptions, Device, Executable } from './device/device.ts';
 import { WasmDevice } from './device/wasm.ts';
@@ -14,9 +14,17 @@ import { type TraceContext, type Traced, trace } from './plan/trace.ts';
 let current: Promise<Device> | undefined;
 /** The device that `compile` and `read` use unless told otherwise: WASM with all cores, made on first use. */
 export function defaultDevice(): Promise<Device> {
-  current ??= WasmDevice.create();
+  if (!current) {
+    const starting = WasmDevice.create();
+    current = starting;
+    // A failed start is tried again at the next call.
+    starting.catch(() => {
+      if (current === starting) current = undefined;
+    });
+  }
   return current;
 }
+/** From now on `compile` and `read` use this device unless told otherwise. */
 export function setDefaultDevice(device: Device): void {
   current = Promise.resolve(device);
 }
@@ -107,10 +115,4 @@ export async function read(t: Tensor, device?: Device): Promise<HostTensor> {
   } finally {
     plan.dispose();
   }
-}
-
-/** Throws ShapeError where host data does not have the wanted shape. */
-export function expectShape(what: string, t: TensorSpec, shape: readonly number[]): void {
-  if (!sameShape(t.shape, shape))
-    throw new ShapeError(`${what}: expected ${showShape(shape)}, got ${showShape(t.shape)}`);
 }

@@ -40,7 +40,7 @@ async function main(argv: readonly string[]): Promise<void> {
     const { distance } = await import('fastest-levenshtein');
     const near = Object.keys(commands).reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
     throw new UsageError(
-      `facegrad: expected a command, got '${name}'\nDid you mean '${near}'? The commands are: ${Object.keys(commands).join(', ')}.`,
+      `expected a command, got '${name}'\nDid you mean '${near}'? The commands are: ${Object.keys(commands).join(', ')}.`,
     );
   }
   for (const [key, { means, load }] of Object.entries(commands)) {

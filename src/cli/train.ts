@@ -170,7 +170,7 @@ export function register(program: Command): void {
     .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
     .option('--overwrite', 'replace the run that the folder holds')
     .option('--json', 'one line of JSON per event on standard output')
-    .option('--preset <name>', 'a recipe that changes the named one, such as demo')
+    .option('--preset <name>', 'a recipe in place of the named one, such as demo')
     .option('--workers <n>', 'threads that read pictures')
     .allowUnknownOption(true)
     .allowExcessArguments(true)

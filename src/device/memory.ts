@@ -40,9 +40,7 @@ export class DeviceMemory {
         maxPages - this.memory.buffer.byteLength / page,
         Math.max(pages, Math.ceil(this.memory.buffer.byteLength / page / 8)),
       );
-      try {
-        this.memory.grow(Math.max(pages, generous));
-      } catch {
+      if (!this.grow(Math.max(pages, generous)) && !this.grow(pages)) {
         this.used -= size;
         throw new DeviceError(
           `wasm: expected room for ${(size / 1e6).toFixed(1)} MB more, but memory ends at ${(this.memory.buffer.byteLength / 1e6).toFixed(0)} MB\nUse a smaller batch, accumulate gradients, or recompute activations (checkpoint).`,
@@ -52,6 +50,15 @@ export class DeviceMemory {
     this.top = at + size;
     this.sizes.set(at, size);
     return at;
+  }
+
+  private grow(pages: number): boolean {
+    try {
+      this.memory.grow(pages);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   release(at: number): void {

@@ -100,7 +100,7 @@ export function embedderOf(
   } = {},
 ): Embedder {
   if (!Number.isInteger(maxBatch) || maxBatch < 1)
-    throw new UsageError(`embedder: expected a whole maxBatch of at least 1, got ${maxBatch}`);
+    throw new UsageError(`embedder: expected a whole maxBatch of at least 1, got ${maxBatch}\nThe default is 32.`);
   const [height, width] = preprocessing.inputSize;
   const pixels = 3 * height * width;
   const size = network.options.embeddingSize;

@@ -21,6 +21,7 @@ export interface ArcFaceOptions {
   readonly s?: number;
   /** Margin in radians, 0 to π/2. Default 0.5. */
   readonly m?: number;
+  /** Apply the margin only where the cosine is above 0. Default false. */
   readonly easyMargin?: boolean;
 }
 
@@ -52,10 +53,12 @@ export class ArcFace extends Module {
     super();
     const { classes, embeddingSize = 128, s = 64, m = 0.5, easyMargin = false } = options;
     if (!Number.isInteger(classes) || classes < 2)
-      throw new UsageError(`ArcFace: expected at least 2 classes, got ${classes}`);
-    if (!(s > 0)) throw new UsageError(`ArcFace: expected a scale s above 0, got ${s}`);
+      throw new UsageError(
+        `ArcFace: expected at least 2 classes, got ${classes}\nPass the number of people in the training set.`,
+      );
+    if (!(s > 0)) throw new UsageError(`ArcFace: expected a scale s above 0, got ${s}\nThe paper uses 64.`);
     if (!(m >= 0 && m <= Math.PI / 2))
-      throw new UsageError(`ArcFace: expected a margin m between 0 and π/2 radians, got ${m}`);
+      throw new UsageError(`ArcFace: expected a margin m between 0 and π/2 radians, got ${m}\nThe paper uses 0.5.`);
     this.options = { classes, embeddingSize, s, m, easyMargin };
     this.weight = new Parameter([classes, embeddingSize], xavierUniform);
     nameTree(this, 'arcface');
@@ -66,6 +69,8 @@ export class ArcFace extends Module {
   }
   /** Cosines to all class centres are what the head computes outside of training. */
   protected forward(): Tensor {
-    throw new UsageError('ArcFace: call loss(embeddings, labels)');
+    throw new UsageError(
+      'ArcFace: expected a call of loss(embeddings, labels), got a plain call\nA head has no output of its own.',
+    );
   }
 }

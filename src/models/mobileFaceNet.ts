@@ -68,9 +68,12 @@ export class MobileFaceNet extends Module implements FaceNetwork {
       throw new UsageError(
         `MobileFaceNet: expected an input size in multiples of 16, got ${h}x${w}\nUse 112x112, 112x96 or 96x96.`,
       );
-    if (!(width > 0)) throw new UsageError(`MobileFaceNet: expected a width above 0, got ${width}`);
+    if (!(width > 0))
+      throw new UsageError(`MobileFaceNet: expected a width above 0, got ${width}\nUse 1 for the paper's network.`);
     if (!Number.isInteger(embeddingSize) || embeddingSize < 1)
-      throw new UsageError(`MobileFaceNet: expected a whole embedding size of at least 1, got ${embeddingSize}`);
+      throw new UsageError(
+        `MobileFaceNet: expected a whole embedding size of at least 1, got ${embeddingSize}\nUse 128 for the paper's network.`,
+      );
     this.options = { embeddingSize, inputSize, width };
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     // Channel counts stay multiples of 8, which is what the kernels' vectors are.

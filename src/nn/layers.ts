@@ -10,6 +10,7 @@ import { constantInit, convInit } from './init.ts';
 import { Module, Parameter, StateBuffer } from './module.ts';
 
 export interface Conv2dOptions extends ConvOptions {
+  /** Side or [height, width] of the kernel. */
   readonly kernel: number | readonly [number, number];
 }
 

@@ -105,9 +105,11 @@ function reduce(op: Op<ReduceAttrs>, x: Tensor, axes: number | readonly number[]
 type Reduce = (x: Tensor, axes?: number | readonly number[], keepDims?: boolean) => Tensor;
 /** Sum over axes (default all). Fixed blocks are added in a fixed order: the same bits for any number of threads. */
 export const sum: Reduce = (x, axes, keep = false) => reduce(sumOp, x, axes, keep);
+/** Mean over axes (default all). */
 export const mean: Reduce = (x, axes, keep = false) => reduce(meanOp, x, axes, keep);
 /** Largest element over axes; ties share the gradient equally. */
 export const max: Reduce = (x, axes, keep = false) => reduce(maxOp, x, axes, keep);
+/** Smallest element over axes; ties share the gradient equally. */
 export const min: Reduce = (x, axes, keep = false) => reduce(minOp, x, axes, keep);
 
 /** Sums a tensor over the axes along which `shape` was broadcast to it. */

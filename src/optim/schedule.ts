@@ -22,7 +22,7 @@ export interface Schedule {
  * @throws UsageError for a step below 0
  */
 export function lrAt(step: number, { lr, warmupSteps, milestoneSteps, gamma }: Schedule): number {
-  if (!(step >= 0)) throw new UsageError(`lrAt: expected a step of at least 0, got ${step}`);
+  if (!(step >= 0)) throw new UsageError(`lrAt: expected a step of at least 0, got ${step}\nSteps count from 0.`);
   const warm = warmupSteps > 0 ? Math.min(1, (step + 1) / warmupSteps) : 1;
   return lr * warm * gamma ** milestoneSteps.filter((m) => m <= step).length;
 }

@@ -16,6 +16,7 @@ import type { Optimizer } from './optimizer.ts';
 export interface SgdOptions {
   /** Default 0.9. */
   readonly momentum?: number;
+  /** Nesterov's form of the momentum. Default false. */
   readonly nesterov?: boolean;
   /** Weight decay of each parameter, by its name. Default 0 everywhere. */
   readonly decay?: (p: Parameter) => number;
@@ -26,8 +27,12 @@ export function sgd(
   parameters: readonly Parameter[],
   { momentum = 0.9, nesterov = false, decay = () => 0 }: SgdOptions = {},
 ): Optimizer {
-  if (!(momentum >= 0 && momentum < 1)) throw new UsageError(`sgd: expected a momentum in [0, 1), got ${momentum}`);
-  if (nesterov && momentum === 0) throw new UsageError('sgd: Nesterov momentum needs a momentum above 0');
+  if (!(momentum >= 0 && momentum < 1))
+    throw new UsageError(`sgd: expected a momentum in [0, 1), got ${momentum}\nUsual is 0.9.`);
+  if (nesterov && momentum === 0)
+    throw new UsageError(
+      'sgd: expected a momentum above 0 for Nesterov momentum, got 0\nSet momentum, or leave nesterov out.',
+    );
   const slots = parameters.map((p) => {
     const v = new StateBuffer(p.shape);
     v.name = `${p.name}.velocity`;

@@ -67,6 +67,6 @@ describe('sgd', () => {
 
   it('refuses what makes no sense', () => {
     expect(() => sgd([], { momentum: 1 })).toThrow(/^sgd: expected a momentum in \[0, 1\), got 1/);
-    expect(() => sgd([], { momentum: 0, nesterov: true })).toThrow(/^sgd: Nesterov momentum needs/);
+    expect(() => sgd([], { momentum: 0, nesterov: true })).toThrow(/^sgd: expected a momentum above 0 for Nesterov/);
   });
 });
