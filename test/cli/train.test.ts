@@ -153,7 +153,7 @@ describe('bad input ends in one clear message', () => {
   };
 
   test('usage: commands, recipes, keys, types, devices', async () => {
-    await refused(['trian'], 2, /^facegrad: facegrad: expected a command, got 'trian'\nDid you mean 'train'/);
+    await refused(['trian'], 2, /^facegrad: expected a command, got 'trian'\nDid you mean 'train'/);
     await refused(['train', 'mobilefacenet'], 2, /Did you mean 'mobilefacenet-arcface'/);
     await refused(['train', '--lr', 'fast'], 2, /'lr' expected a number above 0, got "fast"/);
     await refused(['train', '--threads', 'two'], 2, /--threads: expected a whole number of at least 1, got 'two'/);
