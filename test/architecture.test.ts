@@ -73,6 +73,7 @@ const order: readonly (readonly string[])[] = [
   ['src/cli', 'src/web'],
 ];
 const apart = new Map([
+  ['native/values.ts', 'native encoder'],
   ['native/wasm.ts', 'native encoder'],
   ['native/math.ts', 'native encoder'],
   ['src/data/dataset.ts', 'what a data set is'],

@@ -406,7 +406,7 @@ export const engineMutants: readonly Mutant[] = [
   ...of('assignment', 'src/device/lowerWasm.ts', readers, [
     ['bound', 'i < made || i === made || readsOf(s)', 'i <= made || true || readsOf(s)'],
   ]),
-  ...of('prologue', 'src/device/wasm.ts', device, [
+  ...of('prologue', 'src/device/wasmPlan.ts', device, [
     ['index', 'now.some((n, i) => n !== this.prologueSeen![i])', 'now.some((n, i) => n < this.prologueSeen![i]!)'],
   ]),
   ...of('grad', 'src/grad.ts', 'test/ops/generated.test.ts', [
