@@ -33,7 +33,7 @@ function line(flags: VerifyFlags, metadata: Readonly<Record<string, string>>): {
     };
   return {
     threshold: defaultThreshold,
-    from: 'the default: these weights hold no evaluation; measure your own with facegrad eval',
+    from: 'the default: these weights hold no evaluation by the insightface protocol; measure your own with facegrad eval',
   };
 }
 
