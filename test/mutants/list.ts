@@ -399,7 +399,7 @@ export const engineMutants: readonly Mutant[] = [
   ...of('liveness', 'src/device/lowerWasm.ts', graphs, [
     ['bound', 'for (const id of kept) extend(id, touches.length);', ''],
   ]),
-  ...of('barriers', 'src/device/lowerWasm.ts', device, [
+  ...of('barriers', 'src/device/lowerWasm.ts', 'test/plan/barriers.test.ts', [
     ['bound', '      r.some((x) => writes.some((y) => overlap(x, y)));', '      false;'],
     ['index', 'a[1] < b[2] && b[1] < a[2]', 'a[1] < b[1] && b[1] < a[2]'],
   ]),
