@@ -95,7 +95,11 @@ function workerFiller(): Filler {
         worker.ref();
         worker.postMessage({ ...request, id });
       }),
-    close: () => worker.terminate(),
+    close: () => {
+      // An idle worker does not keep the process alive, but its end is waited for.
+      worker.ref();
+      return worker.terminate();
+    },
   };
 }
 
