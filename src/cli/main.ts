@@ -56,9 +56,7 @@ for (const stream of [process.stdout, process.stderr])
     if (e.code !== 'EPIPE') throw e;
   });
 try {
-  // Idle worker threads do not keep Node alive; a command that waits for one must.
-  const alive = setInterval(() => {}, 2 ** 30);
-  await main(process.argv.slice(2)).finally(() => clearInterval(alive));
+  await main(process.argv.slice(2));
 } catch (error) {
   // Commander has already written its message; help and version end with its code 0.
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;

@@ -70,6 +70,7 @@ function workerFiller(): Filler {
   const waiting = new Map<number, { resolve: (bad: BadItem[]) => void; reject: (e: Error) => void }>();
   let nextId = 0;
   let ended: Error | undefined;
+  let closing = false;
   const end = (error: Error) => {
     ended ??= error;
     for (const w of waiting.values()) w.reject(ended);
@@ -78,7 +79,8 @@ function workerFiller(): Filler {
   worker.on('message', ({ id, bad }: { id: number; bad: BadItem[] }) => {
     waiting.get(id)?.resolve(bad);
     waiting.delete(id);
-    if (waiting.size === 0) worker.unref();
+    // A batch prepared ahead may arrive while the worker's end is waited for: then it must stay referenced.
+    if (waiting.size === 0 && !closing) worker.unref();
   });
   worker.on('error', (error) => end(error as Error));
   worker.on('exit', () => end(new UsageError('loader: its worker has ended\nMake a new loader.')));
@@ -96,8 +98,7 @@ function workerFiller(): Filler {
         worker.postMessage({ ...request, id });
       }),
     close: () => {
-      // An idle worker does not keep the process alive, but its end is waited for.
-      worker.ref();
+      closing = true;
       return worker.terminate();
     },
   };

@@ -321,8 +321,6 @@ export class ThreadPool implements Runner {
 
   async close(): Promise<void> {
     await this.last;
-    // Idle workers do not keep the process alive, but their end is waited for.
-    for (const w of this.workers) w.ref();
     await Promise.all(this.workers.map((w) => w.terminate()));
   }
 }
