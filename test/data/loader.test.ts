@@ -220,4 +220,24 @@ describe('picture files', () => {
       expect([run.status, run.stdout.trim()], run.stderr).toEqual([0, 'labels 4']);
     }
   });
+  it('is closed before the process ends, with batches still under way', () => {
+    const script = `
+      import { createLoader } from ${JSON.stringify(new URL('../../src/data/loader.ts', import.meta.url).href)};
+      import { syntheticSet } from ${JSON.stringify(new URL('../../datasets/synthetic.ts', import.meta.url).href)};
+      const dataset = syntheticSet({ identities: 4, imagesPerIdentity: 4, size: 16 });
+      for (let i = 0; i < 20; i++) {
+        const loader = createLoader({ dataset, batch: 2, size: [16, 16], key: [1, 2], workers: 1, ahead: 3 });
+        await loader.next();
+        // The batches prepared ahead are ready, but their messages arrive only after close has begun.
+        for (const until = performance.now() + 40; performance.now() < until; );
+        await loader.close();
+      }
+      console.log('closed');
+    `;
+    const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      timeout: 40_000,
+      encoding: 'utf8',
+    });
+    expect([run.status, run.stdout.trim()], run.stderr).toEqual([0, 'closed']);
+  });
 });
