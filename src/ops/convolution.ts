@@ -5,14 +5,15 @@
  *   y[n, i, j, o] = Σ_{r, s, c} x[n, i·sh + r·dh − top, j·sw + s·dw − left, c] · w[r, s, c, o]
  */
 import type { ConvAttrs } from '../../native/conv2d.ts';
+import type { Lowering } from '../../native/lower.ts';
 import { type Shape, sizeOf } from '../core/shape.ts';
 import type { TensorSpec } from '../core/tensor.ts';
-import { type Round, shapeError } from './define.ts';
+import { defineOp, type Op, type Round, type Sample, shapeError } from './define.ts';
 
 export type { ConvAttrs };
 
-/** Shape rule of the forward pass, shared with the depthwise op. */
-export function convShape(op: string, x: TensorSpec, w: TensorSpec, a: ConvAttrs): Shape {
+/** Shape rule of the forward pass. */
+function convShape(op: string, x: TensorSpec, w: TensorSpec, a: ConvAttrs): Shape {
   const fail = (expected: string, hint: string) => shapeError(op, expected, { x, w }, hint);
   if (x.shape.length !== 4 || w.shape.length !== 4)
     throw fail(
@@ -41,7 +42,7 @@ export function convShape(op: string, x: TensorSpec, w: TensorSpec, a: ConvAttrs
  * Visits every (input, weight, output) triple of a convolution, outputs in order, taps in order. The channels of one
  * tap come as a run of `count`: input xi + q meets weight wi + q·step.
  */
-export function eachTap(
+function eachTap(
   x: Shape,
   w: Shape,
   y: Shape,
@@ -80,7 +81,7 @@ type ConvReference = (
   round: Round,
 ) => void;
 
-export const convReference: ConvReference = ([x, w], [y], a, specs, round) => {
+const convReference: ConvReference = ([x, w], [y], a, specs, round) => {
   y!.fill(0);
   eachTap(specs.inputs[0]!.shape, specs.inputs[1]!.shape, specs.outputs[0]!.shape, a, (xi, wi, yi, count, step) => {
     let acc = y![yi]!;
@@ -88,14 +89,14 @@ export const convReference: ConvReference = ([x, w], [y], a, specs, round) => {
     y![yi] = acc;
   });
 };
-export const convInputGradReference: ConvReference = ([dy, w], [dx], a, specs, round) => {
+const convInputGradReference: ConvReference = ([dy, w], [dx], a, specs, round) => {
   dx!.fill(0);
   eachTap(specs.outputs[0]!.shape, specs.inputs[1]!.shape, specs.inputs[0]!.shape, a, (xi, wi, yi, count, step) => {
     const d = dy![yi]!;
     for (let q = 0; q < count; q++) dx![xi + q] = round(dx![xi + q]! + round(d * w![wi + q * step]!));
   });
 };
-export const convWeightGradReference: ConvReference = ([x, dy], [dw], a, specs, round) => {
+const convWeightGradReference: ConvReference = ([x, dy], [dw], a, specs, round) => {
   dw!.fill(0);
   eachTap(specs.inputs[0]!.shape, specs.outputs[0]!.shape, specs.inputs[1]!.shape, a, (xi, wi, yi, count, step) => {
     const d = dy![yi]!;
@@ -104,13 +105,88 @@ export const convWeightGradReference: ConvReference = ([x, dy], [dw], a, specs, 
 };
 
 /** Multiply-adds of any pass, as flops. */
-export const convFlops = (y: Shape, w: Shape): number => 2 * sizeOf(y) * w[0]! * w[1]! * w[2]!;
-export const convBytes = (...specs: readonly (TensorSpec | undefined)[]) =>
+const convFlops = (y: Shape, w: Shape): number => 2 * sizeOf(y) * w[0]! * w[1]! * w[2]!;
+const convBytes = (...specs: readonly (TensorSpec | undefined)[]) =>
   4 * specs.reduce((n, s) => n + sizeOf(s!.shape), 0);
 
 /** Attributes of the gradients: the convolution's, and the shape of what they give. */
-export interface ConvGradAttrs extends ConvAttrs {
+interface ConvGradAttrs extends ConvAttrs {
   readonly shape: Shape;
+}
+
+/** A forward convolution for samples: image and weight shapes, attributes. */
+export interface ConvCase {
+  readonly x: Shape;
+  readonly w: Shape;
+  readonly a: ConvAttrs;
+}
+
+export interface ConvolutionFamily {
+  /** Names of the forward op and of its two gradients. */
+  readonly names: readonly [forward: string, inputGrad: string, weightGrad: string];
+  /** Kernels in the same order. */
+  readonly kernels: readonly [
+    forward: Lowering<ConvAttrs>,
+    inputGrad: Lowering<ConvGradAttrs>,
+    weightGrad: Lowering<ConvGradAttrs>,
+  ];
+  /** Throws ShapeError where the operands do not fit this family. */
+  check?(x: TensorSpec, w: TensorSpec, a: ConvAttrs): void;
+  readonly cases: readonly ConvCase[];
+  readonly errorSamples: readonly Sample<ConvAttrs>[];
+}
+
+/**
+ * Defines a convolution's three ops and gives the forward one. Each pass is linear in both operands, so the gradient of
+ * any of the three is made of the other two.
+ */
+export function defineConvolution({ names, kernels, check, cases, errorSamples }: ConvolutionFamily): Op<ConvAttrs> {
+  const [name, inputGradName, weightGradName] = names;
+  const yShape = ({ x, w, a }: ConvCase) => convShape(name, { shape: x, dtype: 'f32' }, { shape: w, dtype: 'f32' }, a);
+
+  const forward: Op<ConvAttrs> = defineOp<ConvAttrs>(name, {
+    roles: ['x', 'w'],
+    infer([x, w], a) {
+      check?.(x!, w!, a);
+      return [{ shape: convShape(name, x!, w!, a), dtype: 'f32' }];
+    },
+    reference: convReference,
+    backward: ({ inputs: [x, w], dys, attrs: a }) => [
+      inputGrad.apply([dys[0]!, w!], { ...a, shape: x!.shape })[0],
+      weightGrad.apply([x!, dys[0]!], { ...a, shape: w!.shape })[0],
+    ],
+    wasm: { kind: 'kernel', lower: kernels[0], epilogue: true },
+    cost: ([x, w], [y]) => ({ flops: convFlops(y!.shape, w!.shape), bytes: convBytes(x, w, y) }),
+    samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: c.w }], attrs: c.a })),
+    errorSamples,
+  });
+  const inputGrad: Op<ConvGradAttrs> = defineOp<ConvGradAttrs>(inputGradName, {
+    roles: ['dy', 'w'],
+    infer: (_, a) => [{ shape: a.shape, dtype: 'f32' }],
+    reference: convInputGradReference,
+    backward: ({ inputs: [dy, w], dys, attrs: a }) => [
+      forward.apply([dys[0]!, w!], a)[0],
+      weightGrad.apply([dys[0]!, dy!], { ...a, shape: w!.shape })[0],
+    ],
+    wasm: { kind: 'kernel', lower: kernels[1] },
+    cost: ([dy, w], [dx]) => ({ flops: convFlops(dy!.shape, w!.shape), bytes: convBytes(dy, w, dx) }),
+    samples: cases.map((c) => ({ inputs: [{ shape: yShape(c) }, { shape: c.w }], attrs: { ...c.a, shape: c.x } })),
+    errorSamples: [],
+  });
+  const weightGrad: Op<ConvGradAttrs> = defineOp<ConvGradAttrs>(weightGradName, {
+    roles: ['x', 'dy'],
+    infer: (_, a) => [{ shape: a.shape, dtype: 'f32' }],
+    reference: convWeightGradReference,
+    backward: ({ inputs: [x, dy], dys, attrs: a }) => [
+      inputGrad.apply([dy!, dys[0]!], { ...a, shape: x!.shape })[0],
+      forward.apply([x!, dys[0]!], a)[0],
+    ],
+    wasm: { kind: 'kernel', lower: kernels[2] },
+    cost: ([x, dy], [dw]) => ({ flops: convFlops(dy!.shape, dw!.shape), bytes: convBytes(x, dy, dw) }),
+    samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: yShape(c) }], attrs: { ...c.a, shape: c.w } })),
+    errorSamples: [],
+  });
+  return forward;
 }
 
 /** A number for both axes, or one per axis; padding also as [top, bottom, left, right]. */
