@@ -19,6 +19,7 @@ import { at, type Emitter, type Lowering, type Value } from './lower.ts';
 import { type Fn, f32x4, type I32, i32, type Local, type V128 } from './wasm.ts';
 import {
   type AxisTaps,
+  eachLeftover,
   emitSweep,
   forwardPattern,
   forwardTaps,
@@ -213,35 +214,25 @@ function windowKernel(spec: WindowSpec) {
                 () => byCount(rest),
               );
         byCount(unrolledRows(spec));
-        // Columns that no tile covers, for all channels; and every column for the channels that fill no pair.
-        const first = f.let(a.tiles.add(a.heads.mul(pattern.heads.length)).mul(outputs));
-        const last = f.let(first.add(a.middle));
-        f.if(a.middle.or(pixel.sub(pairs)), () => {
-          const some = f.let(pixel.eq(pairs));
-          const column = f.let(first.mul(some));
-          const stop = f.let(a.outColumns.sub(a.outColumns.sub(last).mul(some)));
-          f.while(column.ltS(stop), () => {
-            const across = tapsOf(f, columns, a.inColumns, column);
-            const start = f.let(pairs.mul(column.ltS(first).or(column.geS(last))));
-            blocksBetween(f, start, pixel, (cb, lanes) => {
-              const acc = zeros(f, lanes);
-              const inAt = f.let(input.add(across.input.mul(pixel)).add(cb));
-              const wAt = f.let(sum.weight.add(across.first.mul(a.tap)).add(cb));
-              const wEnd = f.let(wAt.add(sum.weightSpan));
-              f.while(wAt.ne(wEnd), () => {
-                const [x, w] = [f.let(inAt as I32), f.let(wAt as I32)];
-                f.for(0, across.count, 1, () => {
-                  addProduct(f, acc, lanes.load(f, x), lanes.load(f, w));
-                  f.inc(x, pixel.mul(across.inStep));
-                  f.inc(w, a.tap.mul(across.step));
-                });
-                f.inc(inAt, sum.inputStep);
-                f.inc(wAt, sum.weightStep);
+        eachLeftover(f, a, pattern, pixel, pairs, (column, start) => {
+          const across = tapsOf(f, columns, a.inColumns, column);
+          blocksBetween(f, start, pixel, (cb, lanes) => {
+            const acc = zeros(f, lanes);
+            const inAt = f.let(input.add(across.input.mul(pixel)).add(cb));
+            const wAt = f.let(sum.weight.add(across.first.mul(a.tap)).add(cb));
+            const wEnd = f.let(wAt.add(sum.weightSpan));
+            f.while(wAt.ne(wEnd), () => {
+              const [x, w] = [f.let(inAt as I32), f.let(wAt as I32)];
+              f.for(0, across.count, 1, () => {
+                addProduct(f, acc, lanes.load(f, x), lanes.load(f, w));
+                f.inc(x, pixel.mul(across.inStep));
+                f.inc(w, a.tap.mul(across.step));
               });
-              cursor.seek(row.mul(a.outColumns).add(column), cb.shrU(2), pixel.shrU(2));
-              storeResult(f, cursor, lanes, f.let(output.add(column.mul(pixel)).add(cb)), acc);
+              f.inc(inAt, sum.inputStep);
+              f.inc(wAt, sum.weightStep);
             });
-            f.inc(column, 1);
+            cursor.seek(row.mul(a.outColumns).add(column), cb.shrU(2), pixel.shrU(2));
+            storeResult(f, cursor, lanes, f.let(output.add(column.mul(pixel)).add(cb)), acc);
           });
         });
         f.inc(output, outRow);

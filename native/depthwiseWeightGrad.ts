@@ -14,6 +14,7 @@ import { blocksBetween, pairLanes, Stepper } from './lanes.ts';
 import type { Lowering } from './lower.ts';
 import { type Fn, f32, f32x4, type I32, type Local, loadF32, loadV128, type V128 } from './wasm.ts';
 import {
+  eachLeftover,
   emitSweep,
   forwardPattern,
   forwardTaps,
@@ -144,34 +145,24 @@ function depthwiseWeightGradKernel(g: DepthwiseGeometry) {
           tiles(pattern.inside, count);
           f.set(left, left.sub(count));
         });
-        // Columns that no tile covers, for all channels; and every column for the channels that fill no pair.
-        const first = f.let(a.tiles.add(a.heads.mul(pattern.heads.length)).mul(outputs));
-        const last = f.let(first.add(a.middle));
-        f.if(a.middle.or(pixel.sub(pairs)), () => {
-          const some = f.let(pixel.eq(pairs));
-          const column = f.let(first.mul(some));
-          const stop = f.let(a.outColumns.sub(a.outColumns.sub(last).mul(some)));
-          f.while(column.ltS(stop), () => {
-            const across = forwardTaps(f, columns, a.inColumns, column);
-            const start = f.let(pairs.mul(column.ltS(first).or(column.geS(last))));
-            blocksBetween(f, start, pixel, (cb, lanes) => {
-              const u = lanes.load(f, f.let(dy.add(column.mul(pixel)).add(cb)));
-              const xRow = f.let(input.add(across.input.mul(pixel)).add(cb));
-              const wRow = f.let(weight.add(across.first.mul(pixel)).add(cb));
-              f.for(0, taps.count, 1, () => {
-                const [xAt, wAt] = [f.let(xRow as I32), f.let(wRow as I32)];
-                f.for(0, across.count, 1, () => {
-                  const v = lanes.load(f, xAt);
-                  const sum = lanes.load(f, wAt).map((t, i) => f.let(f.madd(v[i] as V128, u[i] as V128, t)));
-                  lanes.store(f, wAt, sum);
-                  f.inc(xAt, pixel.mul(across.inStep));
-                  f.inc(wAt, pixel);
-                });
-                f.inc(xRow, inStep);
-                f.inc(wRow, tapRow);
+        eachLeftover(f, a, pattern, pixel, pairs, (column, start) => {
+          const across = forwardTaps(f, columns, a.inColumns, column);
+          blocksBetween(f, start, pixel, (cb, lanes) => {
+            const u = lanes.load(f, f.let(dy.add(column.mul(pixel)).add(cb)));
+            const xRow = f.let(input.add(across.input.mul(pixel)).add(cb));
+            const wRow = f.let(weight.add(across.first.mul(pixel)).add(cb));
+            f.for(0, taps.count, 1, () => {
+              const [xAt, wAt] = [f.let(xRow as I32), f.let(wRow as I32)];
+              f.for(0, across.count, 1, () => {
+                const v = lanes.load(f, xAt);
+                const sum = lanes.load(f, wAt).map((t, i) => f.let(f.madd(v[i] as V128, u[i] as V128, t)));
+                lanes.store(f, wAt, sum);
+                f.inc(xAt, pixel.mul(across.inStep));
+                f.inc(wAt, pixel);
               });
+              f.inc(xRow, inStep);
+              f.inc(wRow, tapRow);
             });
-            f.inc(column, 1);
           });
         });
         if (pattern.tails.length) {

@@ -155,6 +155,32 @@ export function walkOf(p: Pattern, size: number, inputs: number): Walk {
 export const walkArgs = { heads: 'i32', tiles: 'i32', middle: 'i32', tail: 'i32' } as const;
 export type WalkArgs = { readonly [K in keyof typeof walkArgs]: Local<I32> };
 
+/**
+ * Visits what the tiles leave: columns that no tile covers, for all channels; and every column for the channels that fill
+ * no pair. `body` gets the column and the first byte of the pixel (of `pixel`, `pairs` of them in pairs) that is left.
+ */
+export function eachLeftover(
+  f: Fn,
+  a: WalkArgs & { readonly outColumns: Local<I32> },
+  pattern: Pattern,
+  pixel: Local<I32>,
+  pairs: Local<I32>,
+  body: (column: Local<I32>, start: Local<I32>) => void,
+): void {
+  const { outputs } = pattern.inside;
+  const first = f.let(a.tiles.add(a.heads.mul(pattern.heads.length)).mul(outputs));
+  const last = f.let(first.add(a.middle));
+  f.if(a.middle.or(pixel.sub(pairs)), () => {
+    const some = f.let(pixel.eq(pairs));
+    const column = f.let(first.mul(some));
+    const stop = f.let(a.outColumns.sub(a.outColumns.sub(last).mul(some)));
+    f.while(column.ltS(stop), () => {
+      body(column, f.let(pairs.mul(column.ltS(first).or(column.geS(last)))));
+      f.inc(column, 1);
+    });
+  });
+}
+
 /** Taps of one place: first, first + step, … (count of them). */
 export interface Taps {
   readonly first: I32;

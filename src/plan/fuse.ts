@@ -149,7 +149,12 @@ export function fuse(graph: Graph, enabled = true): Fused {
   const inputs = graph.inputs;
 
   const readers = new Map<string, Node[]>();
-  for (const n of nodes) for (const x of n.inputs) readers.set(x.id, [...(readers.get(x.id) ?? []), n]);
+  for (const n of nodes)
+    for (const x of n.inputs) {
+      const known = readers.get(x.id);
+      if (known) known.push(n);
+      else readers.set(x.id, [n]);
+    }
   const wanted = new Set([...outputs.values(), ...assigns.values()].map((t) => t.id));
 
   // Rule 2, from the last node back: `inside` holds for each inlined node the kernels (by their node) it is part of.
