@@ -1,9 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { conv2dInputGradWasm, conv2dWasm, conv2dWeightGradWasm } from '../../native/conv2d.ts';
-import type { ConvAttrs } from '../../native/convGeometry.ts';
-import type { Epilogue } from '../../native/epilogue.ts';
-import type { V128 } from '../../native/wasm.ts';
-import { runReversed } from '../helpers/chunkOrder.ts';
+import { expectEpilogue, expectSameBits } from '../helpers/convChecks.ts';
 import {
   type ConvCase,
   convData,
@@ -99,29 +96,8 @@ describe('conv2d', () => {
   });
 
   it('gives the same bits in narrow and wide mode and for any order of chunks', () => {
-    const c = caseOf({ x: [2, 23, 21, 11], out: 18, stride: [2, 1] });
-    const { x, w, dy } = convData(c, 5);
-    const ys = outShape(c);
-    type Run = typeof runReversed<ConvAttrs>;
-    const all = (mode: typeof narrowRelaxed, run: Run) => {
-      const runner = new KernelRunner(mode, 64);
-      return [
-        run(conv2dWasm, [f(c.x, x), f(c.w, w)], [ys], c.attrs, runner),
-        run(conv2dInputGradWasm, [f(ys, dy), f(c.w, w)], [c.x], c.attrs, runner),
-        run(conv2dWeightGradWasm, [f(c.x, x), f(ys, dy)], [c.w], c.attrs, runner),
-      ].map(([t]) => t);
-    };
-    const forward: Run = (lower, ins, outs, attrs, runner) =>
-      runLowering(
-        lower,
-        ins,
-        outs.map((shape) => ({ shape })),
-        attrs,
-        runner,
-      ) as Float32Array[];
-    const want = all(narrowRelaxed, forward);
-    expect(all(narrowRelaxed, runReversed)).toEqual(want);
-    expect(all(wideRelaxed, forward)).toEqual(want);
+    const passes = [conv2dWasm, conv2dInputGradWasm, conv2dWeightGradWasm] as const;
+    expectSameBits(caseOf({ x: [2, 23, 21, 11], out: 18, stride: [2, 1] }), passes);
   });
 
   it.each<Shape>([
@@ -129,25 +105,7 @@ describe('conv2d', () => {
     { x: [2, 6, 5, 7], out: 13, k: [1, 1], padding: none },
     { x: [2, 6, 5, 6], out: 9, groups: 3 },
     { x: [2, 6, 5, 6], out: 6, groups: 6 },
-  ])('applies an epilogue before the store: %j', (s) => {
-    const c = caseOf(s);
-    const { x, w, dy } = convData(c, 9);
-    const ys = outShape(c);
-    const runner = new KernelRunner(narrowRelaxed, 32);
-    const bias = convData(c, 11).dy.slice(0, s.out);
-    const epilogue: Epilogue = {
-      key: 'biasResidual',
-      operands: [
-        { buffer: { id: runner.put(bias), offset: 0 }, kind: 'column' },
-        { buffer: { id: runner.put(dy), offset: 0 }, kind: 'full' },
-      ],
-      apply: (_, acc, [b, r]) => acc.add(b as V128).add(r as V128),
-    };
-    const [plain] = runLowering(conv2dWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], c.attrs, runner);
-    const [y] = runLowering(conv2dWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], { ...c.attrs, epilogue }, runner);
-    const want = plain!.map((v, i) => Math.fround(Math.fround(v + bias[i % s.out]!) + dy[i]!));
-    expect(y).toEqual(want);
-  });
+  ])('applies an epilogue before the store: %j', (s) => expectEpilogue(caseOf(s), conv2dWasm));
 
   it('refuses shapes that do not fit', () => {
     const c = caseOf({ x: [1, 6, 6, 8], out: 4 });

@@ -1,8 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { depthwiseInputGradWasm, depthwiseWasm, depthwiseWeightGradWasm } from '../../native/depthwise.ts';
-import type { Epilogue } from '../../native/epilogue.ts';
-import type { V128 } from '../../native/wasm.ts';
-import { runReversed } from '../helpers/chunkOrder.ts';
+import { expectEpilogue, expectSameBits } from '../helpers/convChecks.ts';
 import {
   type ConvCase,
   convData,
@@ -103,52 +101,14 @@ describe('depthwise', () => {
   });
 
   it.each([8, 21])('gives the same bits in narrow and wide mode and for any order of chunks (%d channels)', (ch) => {
-    const c = caseOf({ n: 4, h: 30, w: 29, c: ch });
-    const { x, w, dy } = convData(c, 5);
-    const ys = outShape(c);
-    const all = (mode: typeof narrowRelaxed, run: typeof runReversed) => {
-      const runner = new KernelRunner(mode, 64);
-      return [
-        run(depthwiseWasm, [f(c.x, x), f(c.w, w)], [ys], c.attrs, runner),
-        run(depthwiseInputGradWasm, [f(ys, dy), f(c.w, w)], [c.x], c.attrs, runner),
-        run(depthwiseWeightGradWasm, [f(c.x, x), f(ys, dy)], [c.w], c.attrs, runner),
-      ].map(([t]) => t);
-    };
-    const forward: typeof runReversed = (lower, ins, outs, attrs, runner) =>
-      runLowering(
-        lower,
-        ins,
-        outs.map((shape) => ({ shape })),
-        attrs,
-        runner,
-      ) as Float32Array[];
-    const want = all(narrowRelaxed, forward);
-    expect(all(narrowRelaxed, runReversed)).toEqual(want);
-    expect(all(wideRelaxed, forward)).toEqual(want);
+    const passes = [depthwiseWasm, depthwiseInputGradWasm, depthwiseWeightGradWasm] as const;
+    expectSameBits(caseOf({ n: 4, h: 30, w: 29, c: ch }), passes);
   });
 
   // Several pairs of vectors and every tail: an operand must move along with the channels.
   it.each([{ h: 6, w: 11, c: 29 }, { h: 7, w: 7, c: 29, k: [7, 7], padding: [0, 0, 0, 0] } as Shape])(
     'applies an epilogue before the store: %j',
-    (s) => {
-      const c = caseOf(s);
-      const { x, w, dy } = convData(c, 9);
-      const ys = outShape(c);
-      const runner = new KernelRunner(narrowRelaxed, 32);
-      const bias = convData(c, 11).w.slice(0, s.c);
-      const epilogue: Epilogue = {
-        key: 'biasResidual',
-        operands: [
-          { buffer: { id: runner.put(bias), offset: 0 }, kind: 'column' },
-          { buffer: { id: runner.put(dy), offset: 0 }, kind: 'full' },
-        ],
-        apply: (_, acc, [b, r]) => acc.add(b as V128).add(r as V128),
-      };
-      const [plain] = runLowering(depthwiseWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], c.attrs, runner);
-      const [y] = runLowering(depthwiseWasm, [f(c.x, x), f(c.w, w)], [{ shape: ys }], { ...c.attrs, epilogue }, runner);
-      const want = plain!.map((v, i) => Math.fround(Math.fround(v + bias[i % s.c]!) + dy[i]!));
-      expect(y).toEqual(want);
-    },
+    (s) => expectEpilogue(caseOf(s), depthwiseWasm),
   );
 
   it.each([
