@@ -23,7 +23,6 @@ interface TrainFlags extends DeviceChoice {
   readonly overwrite?: boolean;
   readonly json?: boolean;
   readonly workers?: string;
-  readonly preset?: string;
 }
 
 const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
@@ -82,14 +81,13 @@ const keyHelp = (): string =>
   ].join('\n');
 
 async function run(named: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
-  const from = flags.preset ?? named;
   const changes = recipeChanges(words);
   // A run goes on in the folder of its checkpoint.
   const out =
     flags.out ??
     (typeof flags.resume === 'string'
       ? dirname(flags.resume)
-      : join('runs', (from ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, '')));
+      : join('runs', (named ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, '')));
   const last = join(out, 'last.safetensors');
   const source = typeof flags.resume === 'string' ? flags.resume : last;
   const resuming = flags.resume !== undefined && (typeof flags.resume === 'string' || existsSync(last));
@@ -104,15 +102,15 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   const { resumeRecipe, train } = await import('../train/run.ts');
   if (resuming) {
     // A recipe named beside --resume must be the one of the checkpoint; only what is on the command line changes it.
-    const given = from?.endsWith('.json') ? { ...startRecipe(from, changes) } : { ...changes };
+    const given = named?.endsWith('.json') ? { ...startRecipe(named, changes) } : { ...changes };
     const { recipe: name, ...rest } = given as Record<string, unknown>;
     ({ recipe } = resumeRecipe(await readCheckpoint(source), source, rest));
-    const wanted = (name ?? from) as string | undefined;
+    const wanted = (name ?? named) as string | undefined;
     if (wanted !== undefined && wanted !== recipe.recipe)
       throw new UsageError(
         `--resume: expected the recipe '${recipe.recipe}' of ${source}, got '${wanted}'\nLeave the name out, or start a new run with another --out.`,
       );
-  } else recipe = startRecipe(from ?? 'mobilefacenet-arcface', changes);
+  } else recipe = startRecipe(named ?? 'mobilefacenet-arcface', changes);
 
   const workers = wholeOption('workers', flags.workers);
   const device = await openDevice(flags);
@@ -170,7 +168,6 @@ export function register(program: Command): void {
     .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
     .option('--overwrite', 'replace the run that the folder holds')
     .option('--json', 'one line of JSON per event on standard output')
-    .option('--preset <name>', 'a recipe in place of the named one, such as demo')
     .option('--workers <n>', 'threads that read pictures')
     .allowUnknownOption(true)
     .allowExcessArguments(true)
