@@ -10,6 +10,7 @@ export default defineConfig(({ mode }) => {
   return {
     test: {
       include: [long ? 'test/**/*.long.test.ts' : 'test/**/*.test.ts'],
+      setupFiles: ['test/helpers/seed.ts'],
       exclude: long ? [] : ['test/**/*.long.test.ts'],
       pool: 'forks',
       // The two kinds of load are a thread pool's own threads and this many files; a machine of two cores carries both.

@@ -79,11 +79,11 @@ describe('strided copy', () => {
           }),
         ),
         ({ dims, order, srcStrides, backward, gap, bytes }) => {
-          // Distinct destination places: row-major in a random order of the dimensions, with gaps.
+          // Distinct destination places: row-major in a random order of the dimensions, with two gaps at most.
           const dstStrides = dims.map(() => 0);
           let n = 1;
           order.forEach((k, i) => {
-            n *= i % 2 ? gap : 1;
+            n *= i === 1 || i === 3 ? gap : 1;
             dstStrides[k] = backward[k] ? -n : n;
             n *= dims[k]!;
           });
