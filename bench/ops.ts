@@ -152,10 +152,10 @@ const kernelMs = (calls: readonly CallProfile[]) => calls.reduce((sum, c) => sum
 /** The kernels of a graph's one op without operands. */
 async function alone(graph: ReturnType<typeof graphOf>, mode: Mode, threads: number) {
   const [y] = [...graph.outputs.values()];
-  const { wasm } = y!.node.op as Op;
-  if (wasm.kind !== 'kernel') throw new TypeError(`${y!.node.op.name}: expected kernels of its own`);
+  const { kernels } = y!.node.op as Op;
+  if (kernels.kind !== 'kernel') throw new TypeError(`${y!.node.op.name}: expected kernels of its own`);
   const bench = await KernelBench.create(mode, threads);
-  return bench.lowering(wasm.lower, [], [y!.shape], y!.node.attrs);
+  return bench.lowering(kernels.wasm, [], [y!.shape], y!.node.attrs);
 }
 
 export interface OpsOptions {

@@ -4,25 +4,11 @@
  * A lowering sees shapes and opaque buffers, chooses kernels and chunk counts (from shapes alone, never from the number
  * of threads) and appends calls in order. Calls run one after the other; the chunks of one call run in parallel.
  */
-import type { DType } from '../src/core/dtype.ts';
+import { at, type Buffer, type Value } from '../src/core/buffer.ts';
 import type { ArgType, Kernel } from './kernel.ts';
 import type { Mode } from './wasm.ts';
 
-/** A place in device memory that gets its address when the plan is linked. */
-export interface Buffer {
-  readonly id: number;
-  /** Bytes past the start of the buffer `id`. */
-  readonly offset: number;
-}
-
-/** The same buffer, some bytes further on. */
-export const at = (b: Buffer, bytes: number): Buffer => ({ id: b.id, offset: b.offset + bytes });
-
-export interface Value {
-  readonly buffer: Buffer;
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-}
+export { at, type Buffer, type Value };
 
 export interface Emitter {
   readonly mode: Mode;

@@ -6,10 +6,12 @@
  * an argument; the code depends on the expressions, dtypes and access kinds. A few channels per row (an RGB image
  * minus its means) would leave the vectors empty: such channel operands are repeated into a long row first.
  */
+import { mergeAxes } from '../src/core/axes.ts';
 import type { DType } from '../src/core/dtype.ts';
+import { liftConstants } from '../src/expr/liftConstants.ts';
 import { type Expr, keyOf } from '../src/expr/nodes.ts';
 import { prepareExprs } from '../src/expr/printWasm.ts';
-import { constantArgs, constantPacks, constantValues, liftConstants } from './constants.ts';
+import { constantArgs, constantPacks, constantValues } from './constants.ts';
 import { byteShift, loadElements, storeElements } from './elements.ts';
 import { type ArgType, defineKernel, type Kernel } from './kernel.ts';
 import type { Buffer, Emitter, Value } from './lower.ts';
@@ -28,49 +30,6 @@ export interface PointwiseSpec {
 const blockElements = 16384;
 /** Rows shorter than this are grouped where that is possible. */
 const shortRow = 64;
-
-interface Axes {
-  readonly dims: readonly number[];
-  /** Element strides per operand. */
-  readonly strides: readonly (readonly number[])[];
-}
-
-/** Merges axes of a broadcast space that all operands walk as one; size-1 axes vanish. At least one axis remains. */
-export function mergeAxes(shape: readonly number[], operands: readonly (readonly number[])[]): Axes {
-  const dims: number[] = [];
-  const strides: number[][] = operands.map(() => []);
-  const own = operands.map((s) => {
-    const out: number[] = [];
-    let step = 1;
-    for (let i = shape.length - 1; i >= 0; i--) {
-      const n = s[s.length - shape.length + i] ?? 1;
-      out[i] = n === 1 ? 0 : step;
-      step *= n;
-    }
-    return out;
-  });
-  for (let i = 0; i < shape.length; i++) {
-    if (shape[i] === 1) continue;
-    const last = dims.length - 1;
-    const n = shape[i]!;
-    if (last >= 0 && own.every((s, k) => strides[k]![last] === s[i]! * n)) {
-      dims[last]! *= n;
-      own.forEach((s, k) => {
-        strides[k]![last] = s[i]!;
-      });
-    } else {
-      dims.push(n);
-      own.forEach((s, k) => {
-        strides[k]!.push(s[i]!);
-      });
-    }
-  }
-  if (dims.length === 0) {
-    dims.push(1);
-    for (const s of strides) s.push(0);
-  }
-  return { dims, strides };
-}
 
 /** How an operand is read along the inner axis: in order, one value per row, or from a row repeated in scratch. */
 type Access = 'along' | 'same' | 'tiled';

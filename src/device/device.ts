@@ -12,6 +12,8 @@ export interface DeviceStats {
   /** Compiled plans and distinct kernels alive. */
   readonly plans: number;
   readonly kernels: number;
+  /** Buffers alive, on devices that have them. */
+  readonly buffers?: number;
 }
 
 export interface DeviceInfo {
@@ -27,6 +29,8 @@ export interface DeviceInfo {
 export interface CompileOptions {
   /** False runs every op on its own: same numbers, for debugging. Default true. */
   readonly fuse?: boolean;
+  /** Called as kernels get ready, on devices where that takes time. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** Time of one kernel call, summed over profiled runs. */

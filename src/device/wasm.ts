@@ -6,29 +6,23 @@
  */
 import type { Kernel } from '../../native/kernel.ts';
 import { type Mode, modeName } from '../../native/wasm.ts';
-import { type Data, type DType, hostArray } from '../core/dtype.ts';
+import type { Data, DType } from '../core/dtype.ts';
 import { DeviceError, UsageError } from '../core/errors.ts';
 import type { Variable } from '../core/tensor.ts';
 import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
 import type { CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
-import { lower } from './lowerWasm.ts';
+import { lowerWasm } from './lowerWasm.ts';
 import { DeviceMemory } from './memory.ts';
 import { chooseMode, type ModeChoice, type ModeRequest, type WideVerdict } from './mode.ts';
 import { InlineRunner, maxThreads, type Runner, ThreadPool } from './threads.ts';
+import { VariableCopies } from './variables.ts';
 import { WasmPlan } from './wasmPlan.ts';
 import { checkWide } from './wideCheck.ts';
 
 export interface WasmOptions extends ModeRequest {
   /** Default: the machine's cores. Without shared memory always 1. */
   readonly threads?: number;
-}
-
-interface VariableCopy {
-  readonly at: number;
-  version: number;
-  /** Grows with every write on the device or upload: prologues compare it. */
-  writes: number;
 }
 
 export class WasmDevice implements Device {
@@ -38,7 +32,11 @@ export class WasmDevice implements Device {
   private readonly choice: ModeChoice;
   private readonly memory: DeviceMemory;
   private readonly kernelIds = new Map<string, number>();
-  private readonly copies = new Map<Variable, VariableCopy>();
+  readonly variables = new VariableCopies<number>(this, {
+    create: (v) => this.memory.alloc(v.bytes),
+    upload: (v, at) => this.view(at, v.dtype, v.size).set(v.host),
+    free: (at) => this.memory.release(at),
+  });
   private readonly plans = new Set<WasmPlan>();
   private arena = { at: 0, bytes: 0 };
   private scratchBytes = 0;
@@ -177,47 +175,20 @@ export class WasmDevice implements Device {
     return this.nextSchedule++;
   }
 
-  /** The device's copy of a variable, uploaded if the host's is newer. */
-  variable(v: Variable): VariableCopy {
-    let copy = this.copies.get(v);
-    if (!copy) {
-      copy = { at: this.memory.alloc(v.bytes), version: 0, writes: 0 };
-      this.copies.set(v, copy);
-    }
-    if (v.home !== this && copy.version !== v.version) {
-      if (v.home)
-        throw new UsageError(
-          `variable '${v.name}' lives on another device\nRead it there first: await variable.read().`,
-        );
-      this.view(copy.at, v.dtype, v.size).set(v.host);
-      copy.version = v.version;
-      copy.writes++;
-    }
-    return copy;
-  }
   readVariable(v: Variable): Promise<Data> {
     return this.exclusive(() => {
-      const copy = this.copies.get(v);
-      if (!copy || v.home !== this) return v.host;
-      v.host = hostArray(v.dtype, v.size);
-      v.host.set(this.view(copy.at, v.dtype, v.size));
-      v.home = undefined;
-      return v.host;
+      const copy = this.variables.newer(v);
+      return copy ? this.variables.toHost(v, this.view(copy.place, v.dtype, v.size)) : v.host;
     });
   }
   forget(v: Variable): void {
     void this.exclusive(() => {
-      if (v.home === this) v.home = undefined;
-      const copy = this.copies.get(v);
-      if (!copy) return;
-      this.memory.release(copy.at);
-      this.copies.delete(v);
-      for (const p of this.plans) p.unlink();
+      if (this.variables.forget(v)) for (const p of this.plans) p.unlink();
     });
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
-    const lowered = lower(fuse(graph, options.fuse !== false), this.mode);
+    const lowered = lowerWasm(fuse(graph, { enabled: options.fuse !== false }), this.mode);
     return this.exclusive(async () => {
       await this.kernels([...lowered.prologue, ...lowered.calls].map((c) => c.kernel));
       this.reserve(lowered.stepBytes);
@@ -250,7 +221,6 @@ export class WasmDevice implements Device {
   async dispose(): Promise<void> {
     await this.idle();
     await this.runner.close();
-    for (const v of this.copies.keys()) if (v.home === this) v.home = undefined;
-    this.copies.clear();
+    this.variables.clear();
   }
 }

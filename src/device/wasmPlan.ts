@@ -11,7 +11,7 @@ import { type HostTensor, host, type Tensor, type Variable } from '../core/tenso
 import type { Op } from '../ops/define.ts';
 import type { Graph } from '../plan/trace.ts';
 import type { CallProfile, Executable } from './device.ts';
-import { explainLowered, type Home, type Lowered, type LoweredCall } from './lowerWasm.ts';
+import { explainLowered, type LoweredCall, type LoweredWasm } from './lowerWasm.ts';
 import { wordsPerCall } from './threads.ts';
 import type { WasmDevice } from './wasm.ts';
 
@@ -29,7 +29,7 @@ export class WasmPlan implements Executable {
   readonly calls: number;
   readonly kernels: number;
   private readonly device: WasmDevice;
-  private readonly lowered: Lowered;
+  private readonly lowered: LoweredWasm;
   private readonly graph: Graph;
   private readonly onDispose: () => void;
   /** Own blocks by buffer: inputs, constants, kept values. */
@@ -46,7 +46,7 @@ export class WasmPlan implements Executable {
   private prologueSeen: number[] | undefined;
   private linkedVariables: readonly { readonly variable: Variable; at: number }[];
 
-  constructor(device: WasmDevice, lowered: Lowered, graph: Graph, onDispose: () => void) {
+  constructor(device: WasmDevice, lowered: LoweredWasm, graph: Graph, onDispose: () => void) {
     this.device = device;
     this.lowered = lowered;
     this.graph = graph;
@@ -92,9 +92,9 @@ export class WasmPlan implements Executable {
   }
 
   private addressOf(id: number): number {
-    const h: Home = this.lowered.homes[id]!;
-    if (h.kind === 'step') return this.device.arenaAt + h.offset;
-    if (h.kind === 'variable') return this.device.variable(h.variable).at;
+    const h = this.lowered.homes[id]!;
+    if (h.kind === 'step') return this.device.arenaAt + this.lowered.offsets.get(id)!;
+    if (h.kind === 'variable') return this.device.variables.at(h.variable).place;
     return this.own.get(id)!;
   }
 
@@ -116,7 +116,7 @@ export class WasmPlan implements Executable {
         at += block.byteLength;
       });
     }
-    for (const l of this.linkedVariables) l.at = this.device.variable(l.variable).at;
+    for (const l of this.linkedVariables) l.at = this.device.variables.at(l.variable).place;
     this.linkedArena = this.device.arenaAt;
     this.prologueSeen = undefined;
     this.views = undefined;
@@ -160,11 +160,11 @@ export class WasmPlan implements Executable {
     const { device, lowered } = this;
     // Uploads what the host changed; a variable whose block moved needs new addresses.
     let moved = this.linkedArena !== device.arenaAt;
-    for (const l of this.linkedVariables) if (device.variable(l.variable).at !== l.at) moved = true;
+    for (const l of this.linkedVariables) if (device.variables.at(l.variable).place !== l.at) moved = true;
     if (moved) this.link();
     for (const { name, data } of this.hostViews().inputs) data.set(inputs.get(name)!);
     if (lowered.prologue.length) {
-      const now = lowered.watched.map((v) => device.variable(v).writes);
+      const now = lowered.watched.map((v) => device.variables.at(v).writes);
       if (!this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i])) {
         await this.runSchedule(0, 0);
         this.prologueSeen = now;
@@ -173,11 +173,7 @@ export class WasmPlan implements Executable {
   }
 
   private finish(): Map<string, HostTensor> {
-    for (const v of this.lowered.assigned) {
-      const copy = this.device.variable(v);
-      copy.version = v.movedTo(this.device);
-      copy.writes++;
-    }
+    for (const v of this.lowered.assigned) this.device.variables.wrote(v);
     return new Map(
       this.hostViews().outputs.map(({ name, tensor, data }) => {
         const copy = hostArray(tensor.dtype, tensor.size);

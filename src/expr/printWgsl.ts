@@ -17,6 +17,8 @@ export function wgslNumber(value: number): string {
   }
   const x = Math.fround(Math.min(maxFinite, Math.max(-maxFinite, value)));
   if (Object.is(x, -0)) return '-0.0f';
+  // No shorter decimal is inside the range of f32, as WGSL wants it.
+  if (Math.abs(x) > 3.4028233e38) return `${x < 0 ? '-' : ''}0x1.fffffep+127f`;
   let text = String(x);
   for (let digits = 1; digits <= 9; digits++) {
     const short = String(Number(x.toPrecision(digits)));

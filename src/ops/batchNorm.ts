@@ -55,7 +55,7 @@ export const momentsOp = defineOp<Record<string, never>>('moments', {
     if (!total) return [undefined];
     return [elementwise('dMoments', total, [x!, mean!, dMean ?? mean!, dVariance ?? mean!], x!.shape)];
   },
-  wasm: { kind: 'kernel', lower: momentsWasm },
+  kernels: { kind: 'kernel', wasm: momentsWasm },
   cost: ([x]) => ({ flops: 4 * sizeOf(x!.shape), bytes: 4 * sizeOf(x!.shape) }),
   samples: [
     { inputs: [{ shape: [2, 1] }], attrs: {} },

@@ -29,7 +29,7 @@ const cases: ConvCase[] = [
 
 const conv2dOp = defineConvolution({
   names: ['conv2d', 'conv2dInputGrad', 'conv2dWeightGrad'],
-  kernels: [conv2dWasm, conv2dInputGradWasm, conv2dWeightGradWasm],
+  wasm: [conv2dWasm, conv2dInputGradWasm, conv2dWeightGradWasm],
   cases,
   errorSamples: [
     { inputs: [{ shape: [2, 5, 7, 3] }, { shape: [3, 3, 4, 8] }], attrs: attrs({}) },

@@ -4,6 +4,8 @@
  *
  *   y[n, i, j, o] = Σ_{r, s, c} x[n, i·sh + r·dh − top, j·sw + s·dw − left, c] · w[r, s, c, o]
  */
+
+import type { GpuLowering } from '../../kernels/lower.ts';
 import type { ConvAttrs } from '../../native/conv2d.ts';
 import type { Lowering } from '../../native/lower.ts';
 import { type Shape, sizeOf } from '../core/shape.ts';
@@ -125,10 +127,15 @@ export interface ConvolutionFamily {
   /** Names of the forward op and of its two gradients. */
   readonly names: readonly [forward: string, inputGrad: string, weightGrad: string];
   /** Kernels in the same order. */
-  readonly kernels: readonly [
+  readonly wasm: readonly [
     forward: Lowering<ConvAttrs>,
     inputGrad: Lowering<ConvGradAttrs>,
     weightGrad: Lowering<ConvGradAttrs>,
+  ];
+  readonly wgsl?: readonly [
+    forward: GpuLowering<ConvAttrs>,
+    inputGrad: GpuLowering<ConvGradAttrs>,
+    weightGrad: GpuLowering<ConvGradAttrs>,
   ];
   /** Throws ShapeError where the operands do not fit this family. */
   check?(x: TensorSpec, w: TensorSpec, a: ConvAttrs): void;
@@ -140,7 +147,7 @@ export interface ConvolutionFamily {
  * Defines a convolution's three ops and gives the forward one. Each pass is linear in both operands, so the gradient of
  * any of the three is made of the other two.
  */
-export function defineConvolution({ names, kernels, check, cases, errorSamples }: ConvolutionFamily): Op<ConvAttrs> {
+export function defineConvolution({ names, wasm, wgsl, check, cases, errorSamples }: ConvolutionFamily): Op<ConvAttrs> {
   const [name, inputGradName, weightGradName] = names;
   const yShape = ({ x, w, a }: ConvCase) => convShape(name, { shape: x, dtype: 'f32' }, { shape: w, dtype: 'f32' }, a);
 
@@ -155,7 +162,7 @@ export function defineConvolution({ names, kernels, check, cases, errorSamples }
       inputGrad.apply([dys[0]!, w!], { ...a, shape: x!.shape })[0],
       weightGrad.apply([x!, dys[0]!], { ...a, shape: w!.shape })[0],
     ],
-    wasm: { kind: 'kernel', lower: kernels[0], epilogue: true },
+    kernels: { kind: 'kernel', wasm: wasm[0], ...(wgsl && { wgsl: wgsl[0] }), epilogue: true },
     cost: ([x, w], [y]) => ({ flops: convFlops(y!.shape, w!.shape), bytes: convBytes(x, w, y) }),
     samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: c.w }], attrs: c.a })),
     errorSamples,
@@ -168,7 +175,7 @@ export function defineConvolution({ names, kernels, check, cases, errorSamples }
       forward.apply([dys[0]!, w!], a)[0],
       weightGrad.apply([dys[0]!, dy!], { ...a, shape: w!.shape })[0],
     ],
-    wasm: { kind: 'kernel', lower: kernels[1] },
+    kernels: { kind: 'kernel', wasm: wasm[1], ...(wgsl && { wgsl: wgsl[1] }) },
     cost: ([dy, w], [dx]) => ({ flops: convFlops(dy!.shape, w!.shape), bytes: convBytes(dy, w, dx) }),
     samples: cases.map((c) => ({ inputs: [{ shape: yShape(c) }, { shape: c.w }], attrs: { ...c.a, shape: c.x } })),
     errorSamples: [],
@@ -181,7 +188,7 @@ export function defineConvolution({ names, kernels, check, cases, errorSamples }
       inputGrad.apply([dy!, dys[0]!], { ...a, shape: x!.shape })[0],
       forward.apply([x!, dys[0]!], a)[0],
     ],
-    wasm: { kind: 'kernel', lower: kernels[2] },
+    kernels: { kind: 'kernel', wasm: wasm[2], ...(wgsl && { wgsl: wgsl[2] }) },
     cost: ([x, dy], [dw]) => ({ flops: convFlops(dy!.shape, dw!.shape), bytes: convBytes(x, dy, dw) }),
     samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: yShape(c) }], attrs: { ...c.a, shape: c.w } })),
     errorSamples: [],

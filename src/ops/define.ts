@@ -2,6 +2,7 @@
  * One op, one record. The record is the op's only definition: shape rule, f64 reference, gradient, kernels, cost,
  * samples. Tests, benches and the support matrix are generated from the records.
  */
+import type { GpuLowering } from '../../kernels/lower.ts';
 import type { Lowering } from '../../native/lower.ts';
 import type { DType } from '../core/dtype.ts';
 import { ShapeError } from '../core/errors.ts';
@@ -66,16 +67,21 @@ export interface OpRecord<A> {
     round: Round,
   ): void;
   readonly backward: Backward<A> | NonDifferentiable;
-  readonly wasm: WasmKernels<A>;
+  readonly kernels: Kernels<A>;
   cost(inputs: readonly TensorSpec[], outputs: readonly TensorSpec[], attrs: A): Cost;
   readonly samples: readonly Sample<A>[];
   readonly errorSamples: readonly Sample<A>[];
 }
 
-/** How the plan treats the op on the WASM device. */
-export type WasmKernels<A> =
+/** How plans treat the op. */
+export type Kernels<A> =
   /** Calls kernels of its own. With `epilogue`, a pointwise tail of output 0 may be fused into its store. */
-  | { readonly kind: 'kernel'; readonly lower: Lowering<A>; readonly epilogue?: boolean }
+  | {
+      readonly kind: 'kernel';
+      readonly wasm: Lowering<A>;
+      readonly wgsl?: GpuLowering<A>;
+      readonly epilogue?: boolean;
+    }
   /** Arithmetic per element: fused with its neighbours. Attributes hold the `Expr`. */
   | { readonly kind: 'pointwise' }
   /** A reduction whose operand may be a fused expression. */

@@ -27,7 +27,7 @@ const cases: ConvCase[] = [
 
 const depthwiseOp = defineConvolution({
   names: ['depthwiseConv2d', 'depthwiseInputGrad', 'depthwiseWeightGrad'],
-  kernels: [depthwiseWasm, depthwiseInputGradWasm, depthwiseWeightGradWasm],
+  wasm: [depthwiseWasm, depthwiseInputGradWasm, depthwiseWeightGradWasm],
   check(x, w, a) {
     if (w.shape.length === 4 && (w.shape[2] !== 1 || w.shape[3] !== a.groups))
       throw shapeError(

@@ -87,7 +87,7 @@ export const gatherOp: Op<AxisAttrs> = defineOp<AxisAttrs>('gather', {
     scatterAddOp.apply([indices!, dys[0]!], { axis, size: x!.shape[axis]! })[0],
     undefined,
   ],
-  wasm: { kind: 'kernel', lower: gatherWasm },
+  kernels: { kind: 'kernel', wasm: gatherWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }, { shape: [3], dtype: 'i32', range: [0, 5] }], attrs: { axis: 0 } },
@@ -149,7 +149,7 @@ export const scatterAddOp: Op<ScatterAttrs> = defineOp<ScatterAttrs>('scatterAdd
     const flat = reshape(indices!, [...indices!.shape, ...new Array<number>(dy.rank - 1 - axis).fill(1)]);
     return [undefined, whereInside(gatherOp.apply([dy, indices!], { axis })[0]!, flat, size)];
   },
-  wasm: { kind: 'kernel', lower: scatterAddWasm },
+  kernels: { kind: 'kernel', wasm: scatterAddWasm },
   cost: addCost,
   samples: [
     { inputs: [{ shape: [9], dtype: 'i32', range: [0, 4] }, { shape: [9, 5] }], attrs: { axis: 0, size: 4 } },
@@ -203,7 +203,7 @@ export const gatherAlongOp: Op<AxisAttrs> = defineOp<AxisAttrs>('gatherAlong', {
     scatterAddAlongOp.apply([indices!, dys[0]!], { axis, size: x!.shape[axis]! })[0],
     undefined,
   ],
-  wasm: { kind: 'kernel', lower: gatherAlongWasm },
+  kernels: { kind: 'kernel', wasm: gatherAlongWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }, { shape: [5, 3], dtype: 'i32', range: [0, 7] }], attrs: { axis: 1 } },
@@ -252,7 +252,7 @@ export const scatterAddAlongOp: Op<ScatterAttrs> = defineOp<ScatterAttrs>('scatt
     undefined,
     whereInside(gatherAlongOp.apply([dys[0]!, indices!], { axis })[0]!, indices!, size),
   ],
-  wasm: { kind: 'kernel', lower: scatterAddAlongWasm },
+  kernels: { kind: 'kernel', wasm: scatterAddAlongWasm },
   cost: addCost,
   samples: [
     { inputs: [{ shape: [5, 9], dtype: 'i32', range: [0, 3] }, { shape: [5, 9] }], attrs: { axis: 1, size: 3 } },
@@ -290,7 +290,7 @@ export const oneHotOp = defineOp<{ depth: number }>('oneHot', {
     });
   },
   backward: () => [undefined],
-  wasm: { kind: 'kernel', lower: oneHotWasm },
+  kernels: { kind: 'kernel', wasm: oneHotWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [1], dtype: 'i32', range: [0, 1] }], attrs: { depth: 1 }, noGradient: 'integer operand' },

@@ -79,7 +79,7 @@ export const matmulOp = defineOp<MatmulAttrs>('matmul', {
     const db = transB ? matmul(dy, a!, { transA: true, transB: transA }) : matmul(a!, dy, { transA: !transA });
     return [unbatch(da, a!), unbatch(db, b!)];
   },
-  wasm: { kind: 'kernel', lower: matmulWasm, epilogue: true },
+  kernels: { kind: 'kernel', wasm: matmulWasm, epilogue: true },
   cost([a, b], [c], attrs) {
     const { k } = dimsOf(a!.shape, b!.shape, attrs);
     const size = sizeOf(c!.shape);

@@ -61,7 +61,7 @@ export const reshapeOp = defineOp<{ shape: Shape }>('reshape', {
   },
   reference: ([x], [y]) => y!.set(x!),
   backward: ({ inputs, dys }) => [reshape(dys[0]!, inputs[0]!.shape)],
-  wasm: { kind: 'view', offset: () => 0 },
+  kernels: { kind: 'view', offset: () => 0 },
   cost: () => ({ flops: 0, bytes: 0 }),
   samples: [{ inputs: [{ shape: [2, 6] }], attrs: { shape: [3, 4] } }],
   errorSamples: [{ inputs: [{ shape: [2, 6] }], attrs: { shape: [5] } }],
@@ -98,7 +98,7 @@ export const transposeOp = defineOp<{ axes: readonly number[] }>('transpose', {
       attrs.axes.map((_, i) => attrs.axes.indexOf(i)),
     ),
   ],
-  wasm: { kind: 'kernel', lower: transposeWasm },
+  kernels: { kind: 'kernel', wasm: transposeWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }], attrs: { axes: [1, 0] } },
@@ -152,7 +152,7 @@ export const sliceOp = defineOp<SliceAttrs>('slice', {
       ),
     ];
   },
-  wasm: { kind: 'kernel', lower: sliceWasm },
+  kernels: { kind: 'kernel', wasm: sliceWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [4, 9] } },
@@ -220,7 +220,7 @@ export const splitOp = defineOp<{ sizes: readonly number[] }>('split', {
       0,
     ),
   ],
-  wasm: {
+  kernels: {
     kind: 'view',
     offset: ([x], { sizes }, index) => sizes.slice(0, index).reduce((a, b) => a + b, 0) * sizeOf(x!.shape.slice(1)),
   },
@@ -276,7 +276,7 @@ export const concatOp = defineOp<{ axis: number }>('concat', {
       return slice(dy, axis, start, at);
     });
   },
-  wasm: { kind: 'kernel', lower: concatWasm },
+  kernels: { kind: 'kernel', wasm: concatWasm },
   cost: (inputs, [y]) => ({
     flops: 0,
     bytes: 4 * (sizeOf(y!.shape) + inputs.reduce((n, x) => n + sizeOf(x.shape), 0)),
@@ -316,7 +316,7 @@ export const padOp = defineOp<{ pads: Pads; value: number }>('pad', {
   backward: ({ inputs, dys, attrs: { pads } }) => [
     sliceOp.apply([dys[0]!], { starts: pads.map(([a]) => a), ends: pads.map(([a], i) => a + inputs[0]!.shape[i]!) })[0],
   ],
-  wasm: { kind: 'kernel', lower: padWasm },
+  kernels: { kind: 'kernel', wasm: padWasm },
   cost: copyCost,
   samples: [
     {
@@ -363,7 +363,7 @@ export const repeatOp = defineOp<{ shape: Shape }>('repeat', {
     });
   },
   backward: ({ inputs, dys }) => [sumTo(dys[0]!, inputs[0]!.shape)],
-  wasm: { kind: 'kernel', lower: broadcastToWasm },
+  kernels: { kind: 'kernel', wasm: broadcastToWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [3, 1] }], attrs: { shape: [2, 3, 5] } },
@@ -387,7 +387,7 @@ export const flipOp = defineOp<{ axes: readonly number[] }>('flip', {
     });
   },
   backward: ({ dys, attrs }) => [flip(dys[0]!, attrs.axes)],
-  wasm: { kind: 'kernel', lower: flipWasm },
+  kernels: { kind: 'kernel', wasm: flipWasm },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [2, 3, 5, 3] }], attrs: { axes: [2] } },
@@ -403,7 +403,7 @@ export const zeroOp = defineOp<{ shape: Shape }>('zeros', {
   infer: (_, { shape }) => [{ shape, dtype: 'f32' }],
   reference: (_, [y]) => y!.fill(0),
   backward: () => [],
-  wasm: { kind: 'kernel', lower: (e, i, o) => fillWasm(e, i, o, { value: 0 }) },
+  kernels: { kind: 'kernel', wasm: (e, i, o) => fillWasm(e, i, o, { value: 0 }) },
   cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
   samples: [{ inputs: [], attrs: { shape: [3, 7] }, noGradient: 'no operand' }],
   errorSamples: [],
@@ -418,7 +418,7 @@ export const iotaOp = defineOp<{ shape: Shape; start?: number }>('iota', {
     for (let i = 0; i < y!.length; i++) y![i] = start + i;
   },
   backward: () => [],
-  wasm: { kind: 'kernel', lower: iotaWasm },
+  kernels: { kind: 'kernel', wasm: iotaWasm },
   cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
   samples: [
     { inputs: [], attrs: { shape: [1] }, noGradient: 'no operand' },

@@ -91,7 +91,7 @@ export const pointwiseOp = defineOp<PointwiseAttrs>('pointwise', {
     }
   },
   backward,
-  wasm: { kind: 'pointwise' },
+  kernels: { kind: 'pointwise' },
   cost: (inputs, outputs, { expr }) => ({
     flops: E.costOf(expr) * sizeOf(outputs[0]!.shape),
     bytes: 4 * [...inputs, ...outputs].reduce((n, t) => n + sizeOf(t.shape), 0),

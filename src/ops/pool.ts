@@ -103,7 +103,7 @@ export const maxPoolOp: Op<PoolAttrs> = defineOp<PoolAttrs>('maxPool', {
     });
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [maxPoolGradOp.apply([x!, dys[0]!], a)[0]],
-  wasm: { kind: 'kernel', lower: maxPoolWasm },
+  kernels: { kind: 'kernel', wasm: maxPoolWasm },
   cost: ([x], [y], { kernel }) => ({
     flops: sizeOf(y!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)),
@@ -125,7 +125,7 @@ export const maxPoolGradOp: Op<PoolAttrs> = defineOp<PoolAttrs>('maxPoolGrad', {
     for (const [yi, xi] of [...winner].sort(([a], [b]) => a - b)) dx![xi] = round(dx![xi]! + dy![yi]!);
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [undefined, pickMaxima(x!, dys[0]!, a)],
-  wasm: { kind: 'kernel', lower: maxPoolGradWasm },
+  kernels: { kind: 'kernel', wasm: maxPoolGradWasm },
   cost: ([x, dy], _, { kernel }) => ({
     flops: sizeOf(dy!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (2 * sizeOf(x!.shape) + sizeOf(dy!.shape)),
@@ -174,7 +174,7 @@ export const avgPoolOp: Op<AvgPoolAttrs> = defineOp<AvgPoolAttrs>('avgPool', {
     for (let i = 0; i < y!.length; i++) y![i] = round(y![i]! / count[i]!);
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [avgPoolGradOp.apply([dys[0]!], { ...a, shape: x!.shape })[0]],
-  wasm: { kind: 'kernel', lower: avgPoolWasm },
+  kernels: { kind: 'kernel', wasm: avgPoolWasm },
   cost: ([x], [y], { kernel }) => ({
     flops: sizeOf(y!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)),
@@ -200,7 +200,7 @@ export const avgPoolGradOp: Op<AvgPoolGradAttrs> = defineOp<AvgPoolGradAttrs>('a
     });
   },
   backward: ({ dys, attrs: { shape: _, ...a } }) => [avgPoolOp.apply([dys[0]!], a)[0]],
-  wasm: { kind: 'kernel', lower: avgPoolGradWasm },
+  kernels: { kind: 'kernel', wasm: avgPoolGradWasm },
   cost: ([dy], [dx], { kernel }) => ({
     flops: 2 * sizeOf(dy!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(dx!.shape) + sizeOf(dy!.shape)),

@@ -25,7 +25,7 @@ export const randomUniformOp = defineOp<RandomAttrs & { readonly shape: Shape }>
     for (let i = 0; i < y!.length; i++) y![i] = (threefry(key, i, stream)[0] >>> 8) / 2 ** 24;
   },
   backward: nonDifferentiable('a draw does not depend on its key continuously'),
-  wasm: { kind: 'kernel', lower: randomUniformWasm },
+  kernels: { kind: 'kernel', wasm: randomUniformWasm },
   cost: (_, [y]) => ({ flops: 100 * sizeOf(y!.shape), bytes: 4 * sizeOf(y!.shape) }),
   samples: [
     { inputs: [{ shape: [2], dtype: 'i32', values: [7, -9] }], attrs: { shape: [1] }, noGradient: 'integer operand' },

@@ -60,7 +60,7 @@ function defineReduce(name: ReduceKind, backward: Backward<ReduceAttrs>): Op<Red
         }
     },
     backward,
-    wasm: { kind: 'reduce' },
+    kernels: { kind: 'reduce' },
     cost: ([x], [y]) => ({ flops: sizeOf(x!.shape), bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)) }),
     samples,
     errorSamples: [],
@@ -141,7 +141,7 @@ export const stopGradientOp = defineOp<Record<string, never>>('stopGradient', {
   infer: ([x]) => [x!],
   reference: ([x], [y]) => y!.set(x!),
   backward: () => [undefined],
-  wasm: { kind: 'view', offset: () => 0 },
+  kernels: { kind: 'view', offset: () => 0 },
   cost: () => ({ flops: 0, bytes: 0 }),
   samples: [{ inputs: [{ shape: [3, 5] }], attrs: {}, noGradient: 'it has none by definition' }],
   errorSamples: [],
@@ -165,9 +165,9 @@ function defineArg(name: 'argMax' | 'argMin') {
         }
     },
     backward: nonDifferentiable('an index does not change continuously'),
-    wasm: {
+    kernels: {
       kind: 'kernel',
-      lower: (e, [x], [y], { axis }) =>
+      wasm: (e, [x], [y], { axis }) =>
         argReduceWasm(e, {
           op: name === 'argMax' ? 'max' : 'min',
           space: reduceSpace(x!.shape, [axis]),

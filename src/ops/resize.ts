@@ -83,7 +83,7 @@ export const resizeOp: Op<ResizeAttrs> = defineOp<ResizeAttrs>('resize', {
     });
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [resizeGradOp.apply([dys[0]!], { ...a, shape: x!.shape })[0]],
-  wasm: { kind: 'kernel', lower: resizeWasm },
+  kernels: { kind: 'kernel', wasm: resizeWasm },
   cost: ([x], [y]) => ({ flops: 8 * sizeOf(y!.shape), bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)) }),
   samples: cases.map((c) => ({ inputs: [{ shape: c.x }], attrs: c.a })),
   errorSamples: [
@@ -107,7 +107,7 @@ export const resizeGradOp: Op<ResizeGradAttrs> = defineOp<ResizeGradAttrs>('resi
     });
   },
   backward: ({ dys, attrs: { shape: _, ...a } }) => [resizeOp.apply([dys[0]!], a)[0]],
-  wasm: { kind: 'kernel', lower: resizeGradWasm },
+  kernels: { kind: 'kernel', wasm: resizeGradWasm },
   cost: ([dy], [dx]) => ({ flops: 8 * sizeOf(dy!.shape), bytes: 4 * (sizeOf(dx!.shape) + sizeOf(dy!.shape)) }),
   samples: cases.map((c) => ({
     inputs: [{ shape: [c.x[0]!, ...c.a.size, c.x[3]!] }],

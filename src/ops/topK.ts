@@ -43,7 +43,7 @@ export const topKOp = defineOp<{ k: number }>('topK', {
   backward: ({ inputs: [x], outputs: [, indices], dys: [dValues] }) => [
     dValues && scatterAddAlong(indices!, dValues, x!.shape[x!.rank - 1]!),
   ],
-  wasm: { kind: 'kernel', lower: topKWasm },
+  kernels: { kind: 'kernel', wasm: topKWasm },
   cost: ([x], [y]) => ({ flops: sizeOf(x!.shape), bytes: 4 * (sizeOf(x!.shape) + 2 * sizeOf(y!.shape)) }),
   samples: [
     { inputs: [{ shape: [1], distinct: 0.01 }], attrs: { k: 1 } },

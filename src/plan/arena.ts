@@ -39,3 +39,29 @@ export function place(buffers: readonly Lifetime[]): { offsets: number[]; bytes:
   }
   return { offsets, bytes: total };
 }
+
+/**
+ * The other way to place: whole objects instead of offsets, for devices where one buffer must not be read and written by
+ * one kernel even at places apart. Buffers share an object when their lifetimes are apart. Largest first, each in the
+ * smallest object that is free (shared objects, greedy by size, of the same paper). Objects come largest first.
+ */
+export function placeObjects(buffers: readonly Lifetime[]): { objects: number[]; sizes: number[] } {
+  const order = buffers.map((_, i) => i).sort((a, b) => buffers[b]!.bytes - buffers[a]!.bytes || a - b);
+  const members: Lifetime[][] = [];
+  const sizes: number[] = [];
+  const objects = new Array<number>(buffers.length).fill(0);
+  for (const i of order) {
+    const b = buffers[i]!;
+    // Sizes fall, so the last free object is the smallest, and large enough.
+    let at = members.length - 1;
+    while (at >= 0 && members[at]!.some((m) => m.end >= b.start && m.start <= b.end)) at--;
+    if (at < 0) {
+      at = members.length;
+      members.push([]);
+      sizes.push(b.bytes);
+    }
+    members[at]!.push(b);
+    objects[i] = at;
+  }
+  return { objects, sizes };
+}

@@ -20,7 +20,7 @@ export const recomputeBarrierOp: Op<{ nonce: number }> = defineOp<{ nonce: numbe
   infer: ([x]) => [x!],
   reference: ([x], [y]) => y!.set(x!),
   backward: ({ dys }) => [dys[0]],
-  wasm: { kind: 'view', offset: () => 0 },
+  kernels: { kind: 'view', offset: () => 0 },
   cost: () => ({ flops: 0, bytes: 0 }),
   samples: [{ inputs: [{ shape: [3, 5] }], attrs: { nonce: 0 } }],
   errorSamples: [],
@@ -43,7 +43,7 @@ export const checkpointOp: Op<Record<string, never>> = defineOp<Record<string, n
     const again = rewrite([y!], new Map(sources.map((x, i) => [x.id, copies[i]!])));
     return [undefined, ...vjp(again, [dys[0]!], copies)];
   },
-  wasm: { kind: 'view', offset: () => 0 },
+  kernels: { kind: 'view', offset: () => 0 },
   cost: () => ({ flops: 0, bytes: 0 }),
   samples: [],
   errorSamples: [],

@@ -72,8 +72,14 @@ interface Operand {
   readonly tensor: Tensor;
 }
 
-/** Most operands of one fused kernel. */
-const maxOperands = 14;
+export interface FuseOptions {
+  /** False leaves every op a kernel of its own. Default true. */
+  readonly enabled?: boolean;
+  /** Most tensors that one fused kernel reads. Default 14. */
+  readonly operands?: number;
+  /** Most tensors that one fused kernel reads or writes. Default: any number. */
+  readonly buffers?: number;
+}
 
 /** Rule 1: rebuilds the graph with equal nodes merged. Leaves stay as they are. */
 function merge(graph: Graph): { nodes: Node[]; of: (t: Tensor) => Tensor } {
@@ -119,7 +125,7 @@ function attrsKey(node: Node): string {
   return `${E.keyOf(expr)} ${shape ?? ''} ${dtype ?? ''}`;
 }
 
-const kindOf = (n: Node) => (n.op === constantOp ? 'leaf' : (n.op as Op).wasm.kind);
+const kindOf = (n: Node) => (n.op === constantOp ? 'leaf' : (n.op as Op).kernels.kind);
 const exprOf = (n: Node) => (n.attrs as PointwiseAttrs).expr;
 
 /** Strides of a broadcast operand over the [outer, reduced, inner] space of `shape`; undefined where they are not uniform. */
@@ -142,7 +148,11 @@ function spaceStrides(operand: Shape, shape: Shape, axes: readonly number[]): [n
   return out.every((s) => s !== undefined) ? (out as [number, number, number]) : undefined;
 }
 
-export function fuse(graph: Graph, enabled = true): Fused {
+export function fuse(
+  graph: Graph,
+  { enabled = true, operands: maxOperands = 14, buffers: maxBuffers = Number.POSITIVE_INFINITY }: FuseOptions = {},
+): Fused {
+  const mostRead = Math.min(maxOperands, maxBuffers - 1);
   const { nodes, of } = merge(graph);
   const outputs = new Map([...graph.outputs].map(([name, t]) => [name, of(t)]));
   const assigns = new Map([...graph.assigns].map(([v, t]) => [v, of(t)]));
@@ -199,8 +209,7 @@ export function fuse(graph: Graph, enabled = true): Fused {
     const recompute = again + 0.1 * E.costOf(exprOf(n)) * (groups.size - 1);
     const store = full.length + 1 + groups.size;
     if (groups.size > 1 && recompute >= store) continue;
-    if ([...kernels].some((k) => new Set([...reads.get(k)!, ...n.inputs.map((x) => x.id)]).size > maxOperands))
-      continue;
+    if ([...kernels].some((k) => new Set([...reads.get(k)!, ...n.inputs.map((x) => x.id)]).size > mostRead)) continue;
     inside.set(n, kernels);
     for (const k of kernels) for (const x of n.inputs) reads.get(k)!.add(x.id);
   }
@@ -246,7 +255,8 @@ export function fuse(graph: Graph, enabled = true): Fused {
       const made = new Map(s.inputs.map((tensor, index) => [tensor.id, { index, tensor }]));
       const expr = substituteOwn(expand(n, made, new Map()), made, own);
       const fresh = [...made.values()].filter((o) => !own.has(o.tensor.id));
-      if (fresh.length > maxOperands || fresh.some((o) => readyAt(o.tensor) >= i)) continue;
+      if (fresh.length > mostRead || fresh.length + s.outputs.length + 1 > maxBuffers) continue;
+      if (fresh.some((o) => readyAt(o.tensor) >= i)) continue;
       const before = new Set(s.inputs.map((x) => x.id));
       const shares = [...readsOf(n, inside)].some((x) => own.has(x.id) || (before.has(x.id) && x.size === y.size));
       if (!shares) continue;
@@ -287,7 +297,8 @@ export function fuse(graph: Graph, enabled = true): Fused {
       const all = [...made.values()];
       const read = new Set(E.inputsOf(expr));
       const shared = all.some((o) => o.index < s.inputs.length && read.has(o.index) && o.tensor.size === x.size);
-      if (!shared || all.length > maxOperands || all.some((o) => readyAt(o.tensor) >= i)) continue;
+      if (!shared || all.length > mostRead || all.length + s.outputs.length + 1 > maxBuffers) continue;
+      if (all.some((o) => readyAt(o.tensor) >= i)) continue;
       const strides = all.map((o, k) => s.strides[k] ?? spaceStrides(o.tensor.shape, x.shape, axes));
       if (strides.some((v) => !v)) continue;
       steps[i] = {
@@ -322,7 +333,7 @@ export function fuse(graph: Graph, enabled = true): Fused {
     if (kind === 'pointwise') addPointwise(n);
     else if (kind === 'reduce') addReduce(n);
     else if (kind === 'view') {
-      const record = (n.op as Op).wasm as Extract<Op['wasm'], { kind: 'view' }>;
+      const record = (n.op as Op).kernels as Extract<Op['kernels'], { kind: 'view' }>;
       n.outputs.forEach((_, i) => {
         const t = n.tensor(i);
         views.set(t.id, { of: n.inputs[0]!, offset: record.offset(n.inputs, n.attrs, i) });
@@ -333,7 +344,7 @@ export function fuse(graph: Graph, enabled = true): Fused {
       steps.push({ kind: 'op', label: n.op.name, node: n, inputs: n.inputs, outputs: made });
     }
   }
-  return { steps: enabled ? fuseEpilogues(steps, views, wanted) : steps, views, inputs, outputs, assigns };
+  return { steps: enabled ? fuseEpilogues(steps, views, wanted, maxBuffers) : steps, views, inputs, outputs, assigns };
 }
 
 /** What a kernel at node n reads, inlined producers included. */
@@ -372,7 +383,12 @@ function renumber(exprs: readonly Expr[], operands: readonly Operand[]) {
 }
 
 /** Rule 4. */
-function fuseEpilogues(steps: readonly Step[], views: ReadonlyMap<string, View>, wanted: ReadonlySet<string>): Step[] {
+function fuseEpilogues(
+  steps: readonly Step[],
+  views: ReadonlyMap<string, View>,
+  wanted: ReadonlySet<string>,
+  maxBuffers: number,
+): Step[] {
   const uses = new Map<string, number>();
   for (const s of steps) for (const x of s.inputs) uses.set(x.id, (uses.get(x.id) ?? 0) + 1);
   for (const v of views.values()) uses.set(v.of.id, (uses.get(v.of.id) ?? 0) + 1);
@@ -388,7 +404,7 @@ function fuseEpilogues(steps: readonly Step[], views: ReadonlyMap<string, View>,
       const at = madeAt.get(x.id);
       const heavy = at === undefined ? undefined : out[at];
       if (at === undefined || heavy?.kind !== 'op' || heavy.epilogue || heavy.outputs.length !== 1) continue;
-      const record = (heavy.node.op as Op).wasm;
+      const record = (heavy.node.op as Op).kernels;
       if (
         record.kind !== 'kernel' ||
         !record.epilogue ||
@@ -398,6 +414,7 @@ function fuseEpilogues(steps: readonly Step[], views: ReadonlyMap<string, View>,
       )
         continue;
       const rest = s.inputs.filter((t) => t.id !== x.id);
+      if (heavy.inputs.length + 1 + rest.length > maxBuffers) continue;
       const columns = y.shape[y.rank - 1]!;
       const kinds = rest.map((t) =>
         t.size === 1

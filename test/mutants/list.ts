@@ -396,14 +396,14 @@ export const engineMutants: readonly Mutant[] = [
     ['constant', 'if (at + align(b.bytes) <= offsets[j]!) break;', 'if (at <= offsets[j]!) break;'],
     ['index', 'at = Math.max(at, offsets[j]! + align(other.bytes));', 'at = Math.max(at, offsets[j]!);'],
   ]),
-  ...of('liveness', 'src/device/lowerWasm.ts', graphs, [
-    ['bound', 'for (const id of kept) extend(id, touches.length);', ''],
+  ...of('liveness', 'src/plan/lower.ts', graphs, [
+    ['bound', 'for (const { buffer } of outputs.values()) extend(buffer.id, touches.length);', ''],
   ]),
   ...of('barriers', 'src/device/lowerWasm.ts', 'test/plan/barriers.test.ts', [
     ['bound', '      r.some((x) => writes.some((y) => overlap(x, y)));', '      false;'],
     ['index', 'a[1] < b[2] && b[1] < a[2]', 'a[1] < b[1] && b[1] < a[2]'],
   ]),
-  ...of('assignment', 'src/device/lowerWasm.ts', readers, [
+  ...of('assignment', 'src/plan/lower.ts', readers, [
     ['bound', 'i < made || i === made || readsOf(s)', 'i <= made || true || readsOf(s)'],
   ]),
   ...of('prologue', 'src/device/wasmPlan.ts', device, [

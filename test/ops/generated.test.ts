@@ -92,7 +92,7 @@ async function all(check: (c: Case, name: string) => Promise<string[]> | string[
 describe('records', () => {
   it.each([...registry.keys()])('%s is complete', (name) => {
     const op = registry.get(name)!;
-    expect(op.wasm).toBeDefined();
+    expect(op.kernels).toBeDefined();
     expect(op.roles).toBeDefined();
     if (typeof op.backward !== 'function') expect(op.backward.reason).toMatch(/\w+ \w+/);
     if (name !== 'pointwise') expect(op.samples.length).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 /** Which calls of a WASM schedule wait for the ones before. A race shows only now and then; the flags show it always. */
 import { expect, test } from 'vitest';
 import type { Tensor } from '../../src/core/tensor.ts';
-import { lower } from '../../src/device/lowerWasm.ts';
+import { lowerWasm } from '../../src/device/lowerWasm.ts';
 import { flip } from '../../src/ops/movement.ts';
 import { exp, neg } from '../../src/ops/pointwise.ts';
 import { fuse } from '../../src/plan/fuse.ts';
@@ -13,7 +13,7 @@ const square = { shape: [64, 64], dtype: 'f32' } as const;
 /** For each step in order: whether its first call waits. */
 function waits(fn: (x: Tensor, w: Tensor) => Record<string, Tensor>): boolean[] {
   const graph = trace(({ x, w }) => fn(x!, w!), { x: square, w: square }, false);
-  const { calls } = lower(fuse(graph), narrowRelaxed);
+  const { calls } = lowerWasm(fuse(graph), narrowRelaxed);
   const first = new Map<number, boolean>();
   for (const c of calls) if (!first.has(c.step)) first.set(c.step, c.barrier);
   return [...first.values()];

@@ -1,0 +1,37 @@
+// Reduces columns of a [outer, red, inner] space. A workgroup makes COLUMNS adjacent results; its PARTS invocations per
+// result walk the reduced axis side by side and are merged as a tree. Blocks of the axis go to different workgroups.
+//
+// Expects: const COLUMNS, PARTS, REDUCTIONS: u32; p.columns, p.inner, p.red, p.block, p.blocks: u32;
+//   alias Sums = array<f32, REDUCTIONS>; fn start() -> Sums; fn merge(a: Sums, b: Sums) -> Sums;
+//   fn element(outer, r, inner) -> Sums; fn store(index, sums).
+
+var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
+
+@compute @workgroup_size(COLUMNS * PARTS) fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let group = groupOf(wid, nwg);
+  if (group >= p.groups) { return; }
+  let block = group % p.blocks;
+  let column = (group / p.blocks) * COLUMNS + lane % COLUMNS;
+  let part = lane / COLUMNS;
+  var sums = start();
+  if (column < p.columns) {
+    let outer = column / p.inner;
+    let inner = column % p.inner;
+    let end = min(p.red, (block + 1u) * p.block);
+    for (var r = block * p.block + part; r < end; r += PARTS) { sums = merge(sums, element(outer, r, inner)); }
+  }
+  if (PARTS > 1u) {
+    shared_[lane] = sums;
+    for (var half = PARTS / 2u; half > 0u; half /= 2u) {
+      workgroupBarrier();
+      if (part < half) {
+        sums = merge(sums, shared_[lane + half * COLUMNS]);
+        shared_[lane] = sums;
+      }
+    }
+  }
+  if (part == 0u && column < p.columns) { store(block * p.columns + column, sums); }
+}

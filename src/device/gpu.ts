@@ -1,0 +1,82 @@
+/**
+ * Finding a GPU: `navigator.gpu` in a page, the npm package `webgpu` (Dawn) in Node, which is loaded only when asked for.
+ */
+import type { GpuLimits } from '../../kernels/lower.ts';
+import { DeviceError } from '../core/errors.ts';
+
+export interface GpuChoice {
+  readonly adapter: GPUAdapter;
+  readonly device: GPUDevice;
+  /** Vendor, architecture and name, as far as the browser tells. */
+  readonly name: string;
+  readonly limits: GpuLimits;
+  readonly timestamps: boolean;
+  readonly maxBytes: number;
+}
+export interface GpuOptions {
+  /** Where adapters come from; default: the page's or Dawn. */
+  readonly gpu?: GPU;
+  /** Only what every adapter has: for tests. Default false. */
+  readonly least?: boolean;
+}
+
+const isNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
+
+let dawn: Promise<GPU> | undefined;
+/** Dawn's GPU object. The name is a variable, so that bundlers leave the import alone. */
+async function loadDawn(): Promise<GPU> {
+  const name = 'webgpu';
+  let module: { create(options: string[]): GPU; globals: object };
+  try {
+    module = await import(/* @vite-ignore */ name);
+  } catch {
+    throw new DeviceError('webgpu: Node has no WebGPU of its own\nInstall it with: npm install webgpu');
+  }
+  for (const [key, value] of Object.entries(module.globals))
+    if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
+  return module.create([]);
+}
+
+async function findGpu(): Promise<GPU> {
+  const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  if (own) return own;
+  if (!isNode)
+    throw new DeviceError('webgpu: this browser has no WebGPU\nUse a current browser over https, or --device wasm.');
+  dawn ??= loadDawn();
+  dawn.catch(() => {
+    dawn = undefined;
+  });
+  return dawn;
+}
+
+/** Takes the adapter's own limits and the features that kernels use. */
+export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<GpuChoice> {
+  const adapter = await (gpu ?? (await findGpu())).requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter)
+    throw new DeviceError('webgpu: no adapter found\nInstall a Vulkan, Metal or D3D12 driver, or use --device wasm.');
+  const has = (f: GPUFeatureName) => !least && adapter.features.has(f);
+  const features = (['subgroups', 'timestamp-query', 'shader-f16'] as GPUFeatureName[]).filter(has);
+  const wanted = [
+    'maxStorageBuffersPerShaderStage',
+    'maxStorageBufferBindingSize',
+    'maxBufferSize',
+    'maxComputeWorkgroupStorageSize',
+  ] as const;
+  const device = await adapter.requestDevice({
+    requiredFeatures: features,
+    requiredLimits: least ? {} : Object.fromEntries(wanted.map((l) => [l, adapter.limits[l]])),
+  });
+  const { info, limits } = { info: adapter.info, limits: device.limits };
+  return {
+    adapter,
+    device,
+    name: [info.vendor, info.architecture, info.description || info.device].filter(Boolean).join(' ') || 'unnamed',
+    limits: {
+      subgroups: features.includes('subgroups'),
+      storageBuffers: limits.maxStorageBuffersPerShaderStage,
+      workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    },
+    timestamps: features.includes('timestamp-query'),
+    maxBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+  };
+}

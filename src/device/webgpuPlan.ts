@@ -1,0 +1,268 @@
+/**
+ * A plan on the WebGPU device: its dispatches with pipelines, bind groups and parameters, and what the host reads and
+ * writes.
+ *
+ * The one idea: bind groups hold buffers, so they are made when the plan is linked and again only when step memory or a
+ * variable moved. A run is one encoder (a few where the work is long, so that no watchdog fires), and its results are
+ * copied to a staging buffer that is mapped later.
+ */
+import { paddedBytes } from '../../kernels/compose.ts';
+import { bytesOf, type Data, hostArray } from '../core/dtype.ts';
+import { sizeOf } from '../core/shape.ts';
+import { type HostTensor, host, type TensorSpec, type Variable } from '../core/tensor.ts';
+import type { Op } from '../ops/define.ts';
+import type { Placed } from '../plan/lower.ts';
+import type { Executable } from './device.ts';
+import { explainWgsl, type GpuCall, type LoweredWgsl } from './lowerWgsl.ts';
+import { type Pipeline, usage, type WebGpuDevice } from './webgpu.ts';
+
+interface Linked {
+  readonly call: GpuCall;
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly x: number;
+  readonly y: number;
+  /** Floating-point operations and four per byte: what a submit's length is reckoned by. */
+  readonly work: number;
+}
+
+/** Most workgroups along one axis of a dispatch. */
+const maxGroups = 65535;
+/** Work of one submit, about: a tenth of a second on a small GPU. */
+const submitWork = 2e10;
+const paramStride = 256;
+
+/** A grid of at least `n` workgroups within WebGPU's limit. */
+export function foldGroups(n: number): { x: number; y: number } {
+  if (n <= maxGroups) return { x: n, y: 1 };
+  const y = Math.ceil(n / maxGroups);
+  return { x: Math.ceil(n / y), y };
+}
+
+/** Floating-point operations and bytes of a step. */
+function costOf(l: LoweredWgsl, step: number): { flops: number; bytes: number } {
+  const s = l.steps[step];
+  if (!s) return { flops: 0, bytes: 0 };
+  const bytes = 4 * [...s.inputs, ...s.outputs].reduce((n, t) => n + t.size, 0);
+  if (s.kind === 'op') return (s.node.op as Op).cost(s.inputs, s.outputs, s.node.attrs);
+  return { flops: 0, bytes };
+}
+
+export class WebGpuPlan implements Executable {
+  readonly stepBytes: number;
+  readonly objectBytes: readonly number[];
+  readonly calls: number;
+  readonly kernels: number;
+  private readonly device: WebGpuDevice;
+  private readonly lowered: LoweredWgsl;
+  private readonly pipelines: ReadonlyMap<string, Pipeline>;
+  private readonly onDispose: () => void;
+  /** Own buffers by number: inputs, constants, kept values. */
+  private readonly own = new Map<number, GPUBuffer>();
+  private readonly params: GPUBuffer;
+  private linked: readonly [readonly Linked[], readonly Linked[]] | undefined;
+  private linkedObjects = -1;
+  private linkedVariables: { readonly variable: Variable; place: GPUBuffer }[] = [];
+  private prologueSeen: number[] | undefined;
+  private readonly staging: GPUBuffer[] = [];
+  private readonly stagingBytes: number;
+
+  constructor(
+    device: WebGpuDevice,
+    lowered: LoweredWgsl,
+    pipelines: ReadonlyMap<string, Pipeline>,
+    onDispose: () => void,
+  ) {
+    this.device = device;
+    this.lowered = lowered;
+    this.pipelines = pipelines;
+    this.onDispose = onDispose;
+    this.objectBytes = lowered.objectBytes;
+    this.stepBytes = lowered.objectBytes.reduce((a, b) => a + b, 0);
+    this.calls = lowered.calls.length;
+    this.kernels = new Set(lowered.calls.map((c) => c.call.code)).size;
+    lowered.homes.forEach((h, id) => {
+      if (h.kind !== 'input' && h.kind !== 'kept' && h.kind !== 'constant') return;
+      const buffer = device.alloc(lowered.bytes[id]!, h.kind === 'input' ? `input ${h.name}` : h.kind);
+      this.own.set(id, buffer);
+      if (h.kind === 'constant') device.upload(buffer, h.data);
+    });
+    const list = [...lowered.prologue, ...lowered.calls];
+    this.params = device.alloc(paramStride * list.length, 'parameters', usage.uniform | usage.copyDst);
+    const bytes = new Uint8Array(paramStride * list.length);
+    list.forEach(({ call }, i) => {
+      bytes.set(new Uint8Array(call.params), paramStride * i);
+    });
+    device.upload(this.params, bytes);
+    this.stagingBytes = [...lowered.outputs.values()].reduce((n, { tensor }) => n + this.bytesOut(tensor), 0);
+  }
+
+  /** Room for an output in the staging buffer; copies start and end at words, so bytes may need one more. */
+  private bytesOut(t: TensorSpec): number {
+    return paddedBytes(sizeOf(t.shape) * bytesOf(t.dtype) + 3);
+  }
+
+  /** Makes new bind groups at the next run. */
+  unlink(): void {
+    this.linked = undefined;
+  }
+
+  private bufferOf(id: number): GPUBuffer {
+    const h = this.lowered.homes[id]!;
+    if (h.kind === 'step') return this.device.object(this.lowered.objects.get(id)!);
+    if (h.kind === 'variable') return this.device.variables.at(h.variable).place;
+    return this.own.get(id)!;
+  }
+
+  private link(): readonly [readonly Linked[], readonly Linked[]] {
+    const { device, lowered } = this;
+    let at = 0;
+    const make = ({ call, step }: Placed<GpuCall>): Linked => {
+      const { pipeline, layout } = this.pipelines.get(call.code)!;
+      const offset = paramStride * at++;
+      const group = device.gpu.createBindGroup({
+        layout,
+        entries: [
+          { binding: 0, resource: { buffer: this.params, offset, size: call.params.byteLength } },
+          ...call.bindings.map((b, i) => ({
+            binding: i + 1,
+            resource: { buffer: this.bufferOf(b.buffer.id), offset: b.buffer.offset, size: b.bytes },
+          })),
+        ],
+      });
+      const { flops, bytes } = costOf(lowered, step);
+      return { call, pipeline, group, ...foldGroups(call.groups), work: flops + 4 * bytes };
+    };
+    const linked = [lowered.prologue.map(make), lowered.calls.map(make)] as const;
+    this.linkedVariables = lowered.homes.flatMap((h) =>
+      h.kind === 'variable' ? [{ variable: h.variable, place: device.variables.at(h.variable).place }] : [],
+    );
+    this.linkedObjects = device.objectsVersion;
+    this.prologueSeen = undefined;
+    this.linked = linked;
+    return linked;
+  }
+
+  /** Uploads what the host changed and gives the dispatches, linked to where everything is now. */
+  private prepare(inputs: ReadonlyMap<string, Data>): readonly [readonly Linked[], readonly Linked[]] {
+    const { device, lowered } = this;
+    let current = this.linkedObjects === device.objectsVersion ? this.linked : undefined;
+    for (const l of this.linkedVariables) if (device.variables.at(l.variable).place !== l.place) current = undefined;
+    const linked = current ?? this.link();
+    lowered.homes.forEach((h, id) => {
+      if (h.kind === 'input') device.upload(this.own.get(id)!, inputs.get(h.name)!);
+    });
+    return linked;
+  }
+  /** Whether what the prologue computed is out of date; then it is taken to be computed now. */
+  private prologueDue(): boolean {
+    if (!this.lowered.prologue.length) return false;
+    const now = this.lowered.watched.map((v) => this.device.variables.at(v).writes);
+    const due = !this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i]);
+    this.prologueSeen = now;
+    return due;
+  }
+
+  async run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
+    const { results } = await this.device.exclusive(() => ({ results: this.submit(inputs) }));
+    return results;
+  }
+
+  private submit(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
+    const { gpu } = this.device;
+    gpu.pushErrorScope('out-of-memory');
+    gpu.pushErrorScope('validation');
+    let list: readonly Linked[];
+    try {
+      const [prologue, main] = this.prepare(inputs);
+      list = this.prologueDue() ? [...prologue, ...main] : main;
+    } catch (error) {
+      void gpu.popErrorScope();
+      void gpu.popErrorScope();
+      throw error;
+    }
+    let at = 0;
+    do {
+      const encoder = gpu.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      let before: GPUComputePipeline | undefined;
+      for (let work = 0; at < list.length && (work === 0 || work + list[at]!.work <= submitWork); at++) {
+        const l = list[at]!;
+        if (l.pipeline !== before) pass.setPipeline(l.pipeline);
+        before = l.pipeline;
+        pass.setBindGroup(0, l.group);
+        pass.dispatchWorkgroups(l.x, l.y);
+        work += l.work;
+      }
+      pass.end();
+      if (at < list.length) gpu.queue.submit([encoder.finish()]);
+      else return this.finish(encoder);
+    } while (true);
+  }
+
+  /** Submits the last commands with the copies of the outputs, and reads those when they are there. */
+  private finish(encoder: GPUCommandEncoder): Promise<Map<string, HostTensor>> {
+    const { device, lowered } = this;
+    const { gpu } = device;
+    const staging =
+      this.staging.pop() ?? device.alloc(Math.max(16, this.stagingBytes), 'results', usage.mapRead | usage.copyDst);
+    let at = 0;
+    for (const { tensor, buffer } of lowered.outputs.values()) {
+      const skip = buffer.offset % 4;
+      const size = Math.ceil((skip + tensor.size * bytesOf(tensor.dtype)) / 4) * 4;
+      if (size) encoder.copyBufferToBuffer(this.bufferOf(buffer.id), buffer.offset - skip, staging, at, size);
+      at += this.bytesOut(tensor);
+    }
+    gpu.queue.submit([encoder.finish()]);
+    const scopes = [gpu.popErrorScope(), gpu.popErrorScope()];
+    for (const v of lowered.assigned) device.variables.wrote(v);
+    return this.results(staging, scopes);
+  }
+
+  private async results(
+    staging: GPUBuffer,
+    scopes: readonly Promise<GPUError | null>[],
+  ): Promise<Map<string, HostTensor>> {
+    const { device, lowered } = this;
+    try {
+      const [errors] = await Promise.all([Promise.all(scopes), staging.mapAsync(1)]);
+      const error = errors.find((e) => e);
+      if (error) throw new Error(error.message);
+    } catch (error) {
+      device.release(staging);
+      throw device.explain(error, 'running a plan');
+    }
+    const bytes = staging.getMappedRange();
+    let at = 0;
+    const out = new Map<string, HostTensor>();
+    for (const [name, { tensor, buffer }] of lowered.outputs) {
+      const data = hostArray(tensor.dtype, tensor.size);
+      new Uint8Array(data.buffer).set(new Uint8Array(bytes, at + (buffer.offset % 4), data.byteLength));
+      out.set(name, host(data, tensor.shape, tensor.dtype));
+      at += this.bytesOut(tensor);
+    }
+    staging.unmap();
+    this.staging.push(staging);
+    return out;
+  }
+
+  explain(): string {
+    return explainWgsl(this.lowered);
+  }
+
+  dispose(): void {
+    const { device } = this;
+    void device
+      .exclusive(() => {
+        for (const b of [...this.own.values(), ...this.staging, this.params]) device.release(b);
+        this.own.clear();
+        this.onDispose();
+      })
+      .catch(() => {});
+  }
+
+  /** What the profiler and tests need to know of the dispatches. */
+  get dispatches(): readonly Placed<GpuCall>[] {
+    return this.lowered.calls;
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * A WebGPU device for tests in Node: the machine's own driver, or SwiftShader, the CPU Vulkan driver that Debian's Chromium
+ * carries. Without either, tests skip with the reason; under CI that is a failure.
+ */
+import { existsSync } from 'node:fs';
+import type { GpuOptions } from '../../src/device/gpu.ts';
+import { WebGpuDevice } from '../../src/device/webgpu.ts';
+
+const swiftShader = '/usr/lib/chromium/vk_swiftshader_icd.json';
+if (!process.env.VK_DRIVER_FILES && existsSync(swiftShader)) {
+  process.env.VK_DRIVER_FILES = swiftShader;
+  process.env.VK_ICD_FILENAMES = swiftShader;
+}
+
+export const openGpuDevice = (options: GpuOptions = {}): Promise<WebGpuDevice> => WebGpuDevice.create(options);
+
+/** Why there is no WebGPU here; undefined where there is. */
+export const noGpu: string | undefined = await openGpuDevice().then(
+  async (device) => {
+    await device.dispose();
+    return undefined;
+  },
+  (error: Error) => error.message.split('\n')[0],
+);
+if (noGpu) console.log(`WebGPU tests skipped: ${noGpu}`);
+/** For `describe.runIf`: under CI a missing device makes the tests fail instead. */
+export const runGpu = !noGpu || process.env.CI !== undefined;
