@@ -22,6 +22,17 @@ export interface GpuOptions {
 
 const isNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
 
+/**
+ * Whether this machine can have a GPU at all: asked before Dawn is loaded unbidden, since drivers of machines without one
+ * write complaints to standard error. True where that is not known.
+ */
+export function mayHaveGpu(): boolean {
+  if (!isNode || process.platform !== 'linux') return true;
+  const { existsSync, readdirSync } = process.getBuiltinModule('node:fs');
+  const card = existsSync('/dev/dri') && readdirSync('/dev/dri').some((f) => f.startsWith('renderD'));
+  return card || existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
+}
+
 let dawn: Promise<GPU> | undefined;
 /** Dawn's GPU object. The name is a variable, so that bundlers leave the import alone. */
 async function loadDawn(): Promise<GPU> {

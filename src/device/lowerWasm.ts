@@ -58,7 +58,7 @@ export function lowerWasm(fused: Fused, mode: Mode): LoweredWasm {
     },
   });
   const lowered = lower<WasmCall>(fused, {
-    step: (sink, s, valueOf) => lowerStep(emitter(sink), s, valueOf),
+    step: (sink, s, valueFor) => lowerStep(emitter(sink), s, valueFor),
     copy: (sink, from, to) => copyInto(emitter(sink), from, to),
   });
   const steps = lowered.homes.flatMap((h, id) => (h.kind === 'step' ? [{ ...h, id, bytes: lowered.bytes[id]! }] : []));
@@ -79,9 +79,9 @@ export function lowerWasm(fused: Fused, mode: Mode): LoweredWasm {
   };
 }
 
-function lowerStep(e: Emitter, s: Step, valueOf: (t: Tensor) => Value): void {
-  const inputs = s.inputs.map(valueOf);
-  const outputs = s.outputs.map(valueOf);
+function lowerStep(e: Emitter, s: Step, valueFor: (t: Tensor) => Value): void {
+  const inputs = s.inputs.map(valueFor);
+  const outputs = s.outputs.map(valueFor);
   if (s.kind === 'pointwise') pointwiseWasm(e, { exprs: s.exprs, inputs, outputs });
   else if (s.kind === 'reduce')
     reduceWasm(e, {
@@ -93,15 +93,15 @@ function lowerStep(e: Emitter, s: Step, valueOf: (t: Tensor) => Value): void {
   else {
     const record = (s.node.op as Op).kernels;
     if (record.kind !== 'kernel') throw new Error(`${s.label}: not a kernel op`);
-    const epilogue = s.epilogue && epilogueOf(s.epilogue, valueOf);
+    const epilogue = s.epilogue && epilogueOf(s.epilogue, valueFor);
     record.wasm(e, inputs, outputs, epilogue ? { ...(s.node.attrs as object), epilogue } : s.node.attrs);
   }
 }
 
-function epilogueOf(step: EpilogueStep, valueOf: (t: Tensor) => Value): Epilogue {
+function epilogueOf(step: EpilogueStep, valueFor: (t: Tensor) => Value): Epilogue {
   return {
     key: keyOf(step.expr),
-    operands: step.inputs.map((t, i) => ({ buffer: valueOf(t).buffer, kind: step.kinds[i]! })),
+    operands: step.inputs.map((t, i) => ({ buffer: valueFor(t).buffer, kind: step.kinds[i]! })),
     apply: (f, acc, operands) => emitExpr(f, step.expr, [acc, ...operands]),
   };
 }

@@ -120,7 +120,7 @@ class Emitter implements GpuEmitter {
 
 export function lowerWgsl(fused: Fused, limits: GpuLimits): LoweredWgsl {
   const lowered = lower<GpuCall>(fused, {
-    step: (sink, s, valueOf) => lowerStep(limits, sink, s, valueOf),
+    step: (sink, s, valueFor) => lowerStep(limits, sink, s, valueFor),
     copy: (sink, from, to) => copy(new Emitter(limits, sink, 'copy'), from, to),
   });
   const steps = lowered.homes.flatMap((h, id) =>
@@ -130,9 +130,9 @@ export function lowerWgsl(fused: Fused, limits: GpuLimits): LoweredWgsl {
   return { ...lowered, objects: new Map(steps.map(({ id }, i) => [id, objects[i]!])), objectBytes: sizes };
 }
 
-function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueOf: (t: Tensor) => Value): void {
-  const inputs = s.inputs.map(valueOf);
-  const outputs = s.outputs.map(valueOf);
+function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tensor) => Value): void {
+  const inputs = s.inputs.map(valueFor);
+  const outputs = s.outputs.map(valueFor);
   if (s.kind === 'pointwise') {
     pointwiseWgsl(new Emitter(limits, sink, s.label), { exprs: s.exprs, inputs, outputs });
     return;
@@ -153,7 +153,7 @@ function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueOf: (t:
     of: outputs[0]!.buffer,
     epilogue: {
       expr: s.epilogue.expr,
-      operands: s.epilogue.inputs.map((t, i) => ({ value: valueOf(t), kind: s.epilogue!.kinds[i]! })),
+      operands: s.epilogue.inputs.map((t, i) => ({ value: valueFor(t), kind: s.epilogue!.kinds[i]! })),
       columns: s.outputs[0]!.shape.at(-1)!,
     },
   };

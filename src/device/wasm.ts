@@ -23,6 +23,8 @@ import { checkWide } from './wideCheck.ts';
 export interface WasmOptions extends ModeRequest {
   /** Default: the machine's cores. Without shared memory always 1. */
   readonly threads?: number;
+  /** Said in `info().reason`: why this device was chosen. */
+  readonly note?: string;
 }
 
 export class WasmDevice implements Device {
@@ -30,6 +32,7 @@ export class WasmDevice implements Device {
   readonly mode: Mode;
   readonly runner: Runner;
   private readonly choice: ModeChoice;
+  private readonly note: string | undefined;
   private readonly memory: DeviceMemory;
   private readonly kernelIds = new Map<string, number>();
   readonly variables = new VariableCopies<number>(this, {
@@ -44,8 +47,9 @@ export class WasmDevice implements Device {
   private nextSchedule = 1;
   private last: Promise<unknown> = Promise.resolve();
 
-  private constructor(choice: ModeChoice, memory: DeviceMemory, runner: Runner) {
+  private constructor(choice: ModeChoice, memory: DeviceMemory, runner: Runner, note?: string) {
     this.choice = choice;
+    this.note = note;
     this.mode = choice.mode;
     this.memory = memory;
     this.runner = runner;
@@ -84,7 +88,7 @@ export class WasmDevice implements Device {
     const runner = choice.mode.shared
       ? await ThreadPool.start(memory.memory, threads)
       : new InlineRunner(memory.memory);
-    return new WasmDevice(choice, memory, runner);
+    return new WasmDevice(choice, memory, runner, options.note);
   }
 
   /**
@@ -215,7 +219,7 @@ export class WasmDevice implements Device {
       available: true,
       threads: this.runner.threads,
       simd: modeName(this.mode),
-      reason: this.choice.reason,
+      reason: [this.choice.reason, this.note].filter(Boolean).join('; '),
     };
   }
   async dispose(): Promise<void> {

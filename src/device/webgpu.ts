@@ -83,6 +83,11 @@ export class WebGpuDevice implements Device {
   get isLost(): boolean {
     return this.failure !== undefined;
   }
+  /** Whether the adapter is a program: slower than WASM on the same cores. */
+  get onCpu(): boolean {
+    const { info } = this.choice.adapter;
+    return info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(this.choice.name);
+  }
   /** Throws DeviceError where the device is gone. */
   check(): void {
     if (this.failure) throw this.failure;

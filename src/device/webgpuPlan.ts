@@ -48,6 +48,21 @@ function costOf(l: LoweredWgsl, step: number): { flops: number; bytes: number } 
   return { flops: 0, bytes };
 }
 
+/** Encodes dispatches from number `at` on, up to the work of one submit; gives the number of the next. */
+function encode(pass: GPUComputePassEncoder, list: readonly Linked[], at: number): number {
+  let next = at;
+  let before: GPUComputePipeline | undefined;
+  for (let work = 0; next < list.length && (next === at || work + list[next]!.work <= submitWork); next++) {
+    const { pipeline, group, x, y } = list[next]!;
+    if (pipeline !== before) pass.setPipeline(pipeline);
+    before = pipeline;
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(x, y);
+    work += list[next]!.work;
+  }
+  return next;
+}
+
 export class WebGpuPlan implements Executable {
   readonly stepBytes: number;
   readonly objectBytes: readonly number[];
@@ -181,23 +196,17 @@ export class WebGpuPlan implements Executable {
       void gpu.popErrorScope();
       throw error;
     }
-    let at = 0;
-    do {
-      const encoder = gpu.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      let before: GPUComputePipeline | undefined;
-      for (let work = 0; at < list.length && (work === 0 || work + list[at]!.work <= submitWork); at++) {
-        const l = list[at]!;
-        if (l.pipeline !== before) pass.setPipeline(l.pipeline);
-        before = l.pipeline;
-        pass.setBindGroup(0, l.group);
-        pass.dispatchWorkgroups(l.x, l.y);
-        work += l.work;
+    let encoder = gpu.createCommandEncoder();
+    for (let at = 0; at < list.length; ) {
+      if (at > 0) {
+        gpu.queue.submit([encoder.finish()]);
+        encoder = gpu.createCommandEncoder();
       }
+      const pass = encoder.beginComputePass();
+      at = encode(pass, list, at);
       pass.end();
-      if (at < list.length) gpu.queue.submit([encoder.finish()]);
-      else return this.finish(encoder);
-    } while (true);
+    }
+    return this.finish(encoder);
   }
 
   /** Submits the last commands with the copies of the outputs, and reads those when they are there. */
