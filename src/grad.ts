@@ -7,7 +7,7 @@
  */
 import { UsageError } from './core/errors.ts';
 import { showShape } from './core/shape.ts';
-import { type Node, Tensor, tensor, Variable } from './core/tensor.ts';
+import { type Node, Tensor, tensor, Variable, within } from './core/tensor.ts';
 import type { Op } from './ops/define.ts';
 import { zeros } from './ops/movement.ts';
 import { add, broadcastTo } from './ops/pointwise.ts';
@@ -67,7 +67,11 @@ export function vjp(ys: readonly Tensor[], dys: readonly Tensor[], wrt: readonly
       throw new UsageError(
         `grad: '${op.name}' ${showShape(outputs[0]!.shape)} has no gradient: ${op.backward.reason}\nPut stopGradient before it, or leave it out of the loss.`,
       );
-    op.backward({ inputs: node.inputs, outputs, dys: receivedHere, attrs: node.attrs }).forEach((dx, i) => {
+    const { backward } = op;
+    const given = within(node.path, () =>
+      backward({ inputs: node.inputs, outputs, dys: receivedHere, attrs: node.attrs }),
+    );
+    given.forEach((dx, i) => {
       const x = node.inputs[i]!;
       if (dx && active.has(x.node.id)) give(x, dx);
     });

@@ -3,7 +3,7 @@ import { arch, availableParallelism, cpus, freemem, release, totalmem, type } fr
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import type { DeviceInfo } from '../device/device.ts';
-import { listDevices } from '../device/open.ts';
+import { listDevices, openDevice } from '../device/open.ts';
 import { enableFastKernels } from '../device/v8.ts';
 import { type DeviceChoice, deviceNames, wholeOption } from './device.ts';
 import { exitCodes, print, printJson } from './output.ts';
@@ -44,7 +44,10 @@ async function doctor(flags: DeviceChoice & { readonly json?: boolean }): Promis
   const threads = wholeOption('threads', flags.threads);
   const enabled = enableFastKernels();
   const devices = await listDevices({ threads });
-  const chosen = flags.device === undefined || flags.device === 'auto' ? 'wasm' : flags.device;
+  const auto = await openDevice('auto', { threads });
+  const taken = auto.info();
+  await auto.dispose();
+  const chosen = flags.device === undefined || flags.device === 'auto' ? taken.name : flags.device;
   const hint = advice(devices);
   const shown =
     flags.device === undefined || flags.device === 'auto' ? devices : devices.filter((d) => d.name === chosen);
@@ -56,12 +59,13 @@ async function doctor(flags: DeviceChoice & { readonly json?: boolean }): Promis
     print(`Engine:  Node ${m.node}, V8 ${m.v8}; turned on: ${enabled.join(', ') || 'nothing'}`);
     print('');
     for (const d of shown) {
-      const how = d.available ? `${d.threads} thread${d.threads === 1 ? '' : 's'}, ${d.simd}` : 'not available';
+      const threadsOf = d.threads ? `${d.threads} thread${d.threads === 1 ? '' : 's'}, ` : '';
+      const how = d.available ? `${threadsOf}${d.simd}` : 'not available';
       print(`${d.name === chosen ? '*' : ' '} ${d.name.padEnd(10)} ${how}`);
       print(`  ${' '.repeat(10)} ${d.reason}`);
     }
     print('');
-    print('* what --device auto takes');
+    print(`* what --device auto takes${taken.reason.match(/; (not WebGPU: .*)/)?.[1]?.replace(/^/, ': ') ?? ''}`);
     if (hint) print(hint);
   }
   // Asking for one device is asking whether it works.

@@ -113,7 +113,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   } else recipe = startRecipe(named ?? 'mobilefacenet-arcface', changes);
 
   const workers = wholeOption('workers', flags.workers);
-  const device = await openDevice(flags);
+  let device = await openDevice(flags);
   const reporter = reporterFor(flags.json ?? false);
   const stop = new AbortController();
   const onSignal = () => {
@@ -126,11 +126,15 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
       reporter.onEvent({ type: 'note', text: `${last} is not there yet: starting from the beginning` });
     const result = await train(recipe, {
       device,
+      async reopen() {
+        device = await openDevice(flags);
+        return device;
+      },
       out,
       signal: stop.signal,
       onEvent(e) {
         // Not before the new run is known to start: what is refused leaves the old one as it was.
-        if (e.type === 'start' && flags.overwrite && !resuming)
+        if (e.type === 'start' && e.fromStep === 0 && flags.overwrite && !resuming)
           for (const name of ['last.safetensors', 'best.safetensors']) rmSync(join(out, name), { force: true });
         reporter.onEvent(e);
       },

@@ -19,6 +19,17 @@ export interface OpName {
 }
 
 let nextId = 1;
+let scope = '';
+/** Runs `work` with a module path that the nodes it makes carry, so that messages and profiles can name it. */
+export function within<T>(path: string, work: () => T): T {
+  const before = scope;
+  scope = path;
+  try {
+    return work();
+  } finally {
+    scope = before;
+  }
+}
 
 /** One application of an op. Ids grow in order of creation, so they are a topological order. */
 export class Node {
@@ -27,11 +38,20 @@ export class Node {
   readonly inputs: readonly Tensor[];
   readonly attrs: unknown;
   readonly outputs: readonly TensorSpec[];
-  constructor(op: OpName, inputs: readonly Tensor[], attrs: unknown, outputs: readonly TensorSpec[]) {
+  /** Dotted path of the module that made it, forwards or for its gradient; empty outside of modules. */
+  readonly path: string;
+  constructor(
+    op: OpName,
+    inputs: readonly Tensor[],
+    attrs: unknown,
+    outputs: readonly TensorSpec[],
+    path: string = scope,
+  ) {
     this.op = op;
     this.inputs = inputs;
     this.attrs = attrs;
     this.outputs = outputs;
+    this.path = path;
   }
   tensor(index = 0): Tensor {
     return new Tensor(this, index);

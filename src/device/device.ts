@@ -33,9 +33,13 @@ export interface CompileOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Time of one kernel call, summed over profiled runs. */
+/** Time of one kernel call. */
 export interface CallProfile {
   readonly label: string;
+  /** Module it belongs to; empty outside of modules. */
+  readonly path: string;
+  /** Milliseconds from the start of the run, where the device tells. */
+  readonly startMs?: number;
   readonly kernel: string;
   readonly shape: string;
   readonly ms: number;

@@ -130,15 +130,18 @@ export function lowerWgsl(fused: Fused, limits: GpuLimits): LoweredWgsl {
   return { ...lowered, objects: new Map(steps.map(({ id }, i) => [id, objects[i]!])), objectBytes: sizes };
 }
 
+/** A step by name: its ops, and the module they are in. */
+export const nameOf = (s: Step): string => (s.path ? `${s.label} in ${s.path}` : s.label);
+
 function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tensor) => Value): void {
   const inputs = s.inputs.map(valueFor);
   const outputs = s.outputs.map(valueFor);
   if (s.kind === 'pointwise') {
-    pointwiseWgsl(new Emitter(limits, sink, s.label), { exprs: s.exprs, inputs, outputs });
+    pointwiseWgsl(new Emitter(limits, sink, nameOf(s)), { exprs: s.exprs, inputs, outputs });
     return;
   }
   if (s.kind === 'reduce') {
-    reduceWgsl(new Emitter(limits, sink, s.label), {
+    reduceWgsl(new Emitter(limits, sink, nameOf(s)), {
       space: s.space,
       reductions: s.reductions,
       inputs: inputs.map((value, i) => ({ value, strides: s.strides[i]! })),
@@ -148,7 +151,7 @@ function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t
   }
   const record = (s.node.op as Op).kernels;
   if (record.kind !== 'kernel') throw new Error(`${s.label}: not a kernel op`);
-  if (!record.wgsl) throw new DeviceError(`webgpu: '${s.label}' has no WGSL kernel\nUse --device wasm.`);
+  if (!record.wgsl) throw new DeviceError(`webgpu: '${nameOf(s)}' has no WGSL kernel\nUse --device wasm.`);
   const tail = s.epilogue && {
     of: outputs[0]!.buffer,
     epilogue: {
@@ -157,7 +160,7 @@ function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t
       columns: s.outputs[0]!.shape.at(-1)!,
     },
   };
-  record.wgsl(new Emitter(limits, sink, s.label, tail), inputs, outputs, s.node.attrs);
+  record.wgsl(new Emitter(limits, sink, nameOf(s), tail), inputs, outputs, s.node.attrs);
 }
 
 /** Bytes that the dispatches of a plan read and write, by their bindings. */

@@ -207,6 +207,7 @@ export class WasmPlan implements Executable {
       const bytes = s ? 4 * [...s.inputs, ...s.outputs].reduce((n, t) => n + t.size, 0) : 0;
       return {
         label: s?.label ?? 'copy',
+        path: s?.path ?? '',
         kernel: c.kernel.key,
         shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
         ms: ms[i]!,

@@ -275,7 +275,7 @@ export class WebGpuDevice implements Device {
     );
   }
   /** Reads a buffer when the GPU has done what was submitted before. */
-  private async download(from: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
+  async download(from: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     const size = paddedBytes(bytes);
     const staging = this.gpu.createBuffer({ size, usage: usage.mapRead | usage.copyDst });
     try {

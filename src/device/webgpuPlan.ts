@@ -8,11 +8,12 @@
  */
 import { paddedBytes } from '../../kernels/compose.ts';
 import { bytesOf, type Data, hostArray } from '../core/dtype.ts';
-import { sizeOf } from '../core/shape.ts';
+import { DeviceError } from '../core/errors.ts';
+import { showShape, sizeOf } from '../core/shape.ts';
 import { type HostTensor, host, type TensorSpec, type Variable } from '../core/tensor.ts';
 import type { Op } from '../ops/define.ts';
 import type { Placed } from '../plan/lower.ts';
-import type { Executable } from './device.ts';
+import type { CallProfile, Executable } from './device.ts';
 import { explainWgsl, type GpuCall, type LoweredWgsl } from './lowerWgsl.ts';
 import { type Pipeline, usage, type WebGpuDevice } from './webgpu.ts';
 
@@ -22,6 +23,8 @@ interface Linked {
   readonly group: GPUBindGroup;
   readonly x: number;
   readonly y: number;
+  /** Of the whole step. */
+  readonly flops: number;
   /** Floating-point operations and four per byte: what a submit's length is reckoned by. */
   readonly work: number;
 }
@@ -31,6 +34,8 @@ const maxGroups = 65535;
 /** Work of one submit, about: a tenth of a second on a small GPU. */
 const submitWork = 2e10;
 const paramStride = 256;
+/** Half of the timestamps that one query set holds. */
+const querySetCalls = 2048;
 
 /** A grid of at least `n` workgroups within WebGPU's limit. */
 export function foldGroups(n: number): { x: number; y: number } {
@@ -146,7 +151,7 @@ export class WebGpuPlan implements Executable {
         ],
       });
       const { flops, bytes } = costOf(lowered, step);
-      return { call, pipeline, group, ...foldGroups(call.groups), work: flops + 4 * bytes };
+      return { call, pipeline, group, ...foldGroups(call.groups), flops, work: flops + 4 * bytes };
     };
     const linked = [lowered.prologue.map(make), lowered.calls.map(make)] as const;
     this.linkedVariables = lowered.homes.flatMap((h) =>
@@ -253,6 +258,60 @@ export class WebGpuPlan implements Executable {
     staging.unmap();
     this.staging.push(staging);
     return out;
+  }
+
+  /** Runs once with timestamps around each dispatch. Throws DeviceError where the adapter has none. */
+  profile(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
+    return this.device.exclusive(() => this.profileNow(inputs));
+  }
+  private async profileNow(inputs: ReadonlyMap<string, Data>): Promise<CallProfile[]> {
+    const { device, lowered } = this;
+    const { gpu } = device;
+    if (!device.timestamps)
+      throw new DeviceError(
+        'webgpu: this adapter has no timestamp queries\nProfile on another adapter or on --device wasm.',
+      );
+    const [prologue, main] = this.prepare(inputs);
+    const list = this.prologueDue() ? [...prologue, ...main] : main;
+    const first = list.length - main.length;
+    const ticks = device.alloc(16 * Math.max(1, list.length), 'ticks', usage.queryResolve | usage.copySrc);
+    const sets: GPUQuerySet[] = [];
+    for (let from = 0; from < list.length; from += querySetCalls) {
+      const part = list.slice(from, from + querySetCalls);
+      const querySet = gpu.createQuerySet({ type: 'timestamp', count: 2 * part.length });
+      sets.push(querySet);
+      const encoder = gpu.createCommandEncoder();
+      part.forEach((l, i) => {
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        });
+        encode(pass, [l], 0);
+        pass.end();
+      });
+      encoder.resolveQuerySet(querySet, 0, 2 * part.length, ticks, 16 * from);
+      gpu.queue.submit([encoder.finish()]);
+    }
+    for (const v of lowered.assigned) device.variables.wrote(v);
+    const times = new BigUint64Array(await device.download(ticks, 16 * list.length));
+    for (const s of sets) s.destroy();
+    device.release(ticks);
+    const ms = (i: number) => Number(times[i]! - times[2 * first]!) / 1e6;
+    return main.map((l, i) => {
+      const { call, step } = lowered.calls[i]!;
+      const s = lowered.steps[step];
+      const calls = lowered.calls.filter((c) => c.step === step).length;
+      const [begin, end] = [ms(2 * (first + i)), ms(2 * (first + i) + 1)];
+      return {
+        label: s?.label ?? 'copy',
+        path: s?.path ?? '',
+        kernel: call.label.replace(/^.*?: /, ''),
+        shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
+        startMs: begin,
+        ms: end - begin,
+        flops: l.flops / calls,
+        bytes: call.bindings.reduce((n, b) => n + b.bytes, 0),
+      };
+    });
   }
 
   explain(): string {

@@ -9,7 +9,7 @@ import { type Data, type DType, hostArray } from '../core/dtype.ts';
 import { DataError, ShapeError } from '../core/errors.ts';
 import { fold, type Key, keyOf } from '../core/random.ts';
 import { type Shape, sameShape, showShape, sizeOf } from '../core/shape.ts';
-import { type Tensor, Variable } from '../core/tensor.ts';
+import { type Tensor, Variable, within } from '../core/tensor.ts';
 import type { TraceContext } from '../plan/trace.ts';
 
 /** Numbers of a new parameter from its key and shape. */
@@ -41,7 +41,7 @@ export abstract class Module {
   /** Applies the module. Shape errors inside name its path. */
   call(x: Tensor, ctx: TraceContext): Tensor {
     try {
-      return this.forward(x, ctx);
+      return within(this.path, () => this.forward(x, ctx));
     } catch (error) {
       if (error instanceof ShapeError && this.path && !error.message.includes('\n  in ')) {
         const [first, ...rest] = error.message.split('\n');

@@ -17,16 +17,20 @@ import type { PointwiseAttrs } from '../ops/pointwise.ts';
 import { type ReduceAttrs, type ReduceKind, reduceSpace } from '../ops/reduce.ts';
 import { type Graph, rootsOf } from './trace.ts';
 
-export interface PointwiseStep {
-  readonly kind: 'pointwise';
+/** What all steps have. */
+interface StepBase {
   readonly label: string;
+  /** Module of its first op; empty outside of modules. */
+  readonly path: string;
+}
+export interface PointwiseStep extends StepBase {
+  readonly kind: 'pointwise';
   readonly exprs: readonly Expr[];
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
 }
-export interface ReduceStep {
+export interface ReduceStep extends StepBase {
   readonly kind: 'reduce';
-  readonly label: string;
   readonly space: readonly [number, number, number];
   readonly reductions: readonly { readonly op: ReduceKind; readonly expr: Expr }[];
   readonly inputs: readonly Tensor[];
@@ -34,9 +38,8 @@ export interface ReduceStep {
   readonly strides: readonly (readonly [number, number, number])[];
   readonly outputs: readonly Tensor[];
 }
-export interface OpStep {
+export interface OpStep extends StepBase {
   readonly kind: 'op';
-  readonly label: string;
   readonly node: Node;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
@@ -107,7 +110,7 @@ function merge(graph: Graph): { nodes: Node[]; of: (t: Tensor) => Tensor } {
     }
     const fresh = inputs.every((t, i) => t.node === node.inputs[i]!.node)
       ? node
-      : new Node(node.op, inputs, node.attrs, node.outputs);
+      : new Node(node.op, inputs, node.attrs, node.outputs, node.path);
     known.set(key, fresh);
     replaced.set(node, fresh);
     nodes.push(fresh);
@@ -278,6 +281,7 @@ export function fuse(
     steps.push({
       kind: 'pointwise',
       label: (n.attrs as PointwiseAttrs).label,
+      path: n.path,
       exprs: compact.exprs,
       inputs: compact.inputs,
       outputs: [y],
@@ -319,6 +323,7 @@ export function fuse(
     steps.push({
       kind: 'reduce',
       label: op,
+      path: n.path,
       space,
       reductions: [{ op, expr }],
       inputs: list.map((o) => o.tensor),
@@ -341,7 +346,7 @@ export function fuse(
     } else {
       const made = n.outputs.map((_, i) => n.tensor(i));
       for (const t of made) madeAt.set(t.id, steps.length);
-      steps.push({ kind: 'op', label: n.op.name, node: n, inputs: n.inputs, outputs: made });
+      steps.push({ kind: 'op', label: n.op.name, path: n.path, node: n, inputs: n.inputs, outputs: made });
     }
   }
   return { steps: enabled ? fuseEpilogues(steps, views, wanted, maxBuffers) : steps, views, inputs, outputs, assigns };

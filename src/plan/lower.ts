@@ -32,7 +32,7 @@ export interface Sink<Call> {
 
 /** How a device does its part. */
 export interface Backend<Call> {
-  step(sink: Sink<Call>, step: Step, valueOf: (t: Tensor) => Value): void;
+  step(sink: Sink<Call>, step: Step, valueFor: (t: Tensor) => Value): void;
   /** Copies `bytes` bytes. */
   copy(sink: Sink<Call>, from: Value, to: Value): void;
 }
@@ -117,7 +117,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
     byTensor.set(root.id, id);
     return id;
   };
-  const valueOf = (t: Tensor): Value => {
+  const valueFor = (t: Tensor): Value => {
     const { root, offset } = rootOf(t);
     return { buffer: { id: idOf(root), offset }, shape: t.shape, dtype: t.dtype };
   };
@@ -159,7 +159,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
           emitInto(to);
           return to;
         }
-        for (const t of reads) if (valueOf(t).buffer.id === from.buffer.id) watch(t);
+        for (const t of reads) if (valueFor(t).buffer.id === from.buffer.id) watch(t);
         const to: Buffer = { id: newBuffer(size, { kind: 'kept' }), offset: 0 };
         target = prologue;
         emitInto(to);
@@ -175,7 +175,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
     const inputs = readsOf(s);
     const made = s.outputs.map((t) => rootOf(t).root);
     const early = inputs.every(isFixed) && !made.some((t) => inPlace.has(t.id)) && !isRandom(s);
-    const reads = inputs.map((t) => valueOf(t).buffer.id);
+    const reads = inputs.map((t) => valueFor(t).buffer.id);
     const writes = made.map(idOf);
     if (early) {
       for (const t of made) fixed.add(t.id);
@@ -185,8 +185,8 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
         fixedBuffers.add(id);
       }
     }
-    for (const t of inputs) if (isFixed(t)) fixedBuffers.add(valueOf(t).buffer.id);
-    addStep(early, [...inputs], { reads, writes }, (sink) => backend.step(sink, s, valueOf));
+    for (const t of inputs) if (isFixed(t)) fixedBuffers.add(valueFor(t).buffer.id);
+    addStep(early, [...inputs], { reads, writes }, (sink) => backend.step(sink, s, valueFor));
   }
 
   // Values that could not be computed in place are copied at the end. An old value that is wanted after that, by another
@@ -198,7 +198,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
   };
   const saved = new Map<number, number>();
   const afterwards = (t: Tensor): Value => {
-    const value = valueOf(t);
+    const value = valueFor(t);
     const { root } = rootOf(t);
     const v = variableOf(root);
     if (!v || !copies.has(v)) return value;
@@ -206,7 +206,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
     if (id === undefined) {
       id = newBuffer(v.bytes);
       saved.set(value.buffer.id, id);
-      copyStep(valueOf(root), id);
+      copyStep(valueFor(root), id);
     }
     return { ...value, buffer: { id, offset: value.buffer.offset } };
   };

@@ -21,7 +21,7 @@ export function rewrite(roots: readonly Tensor[], replace: ReadonlyMap<string, T
     if (node.outputs.every((_, i) => replace.has(`${node.id}.${i}`))) continue;
     const inputs = node.inputs.map(of);
     if (inputs.some((t, i) => t.id !== node.inputs[i]!.id))
-      rebuilt.set(node, new Node(node.op, inputs, node.attrs, node.outputs));
+      rebuilt.set(node, new Node(node.op, inputs, node.attrs, node.outputs, node.path));
   }
   return roots.map(of);
 }

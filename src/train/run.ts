@@ -6,10 +6,10 @@
  * that was not.
  */
 import { join } from 'node:path';
-import { DataError, UsageError } from '../core/errors.ts';
+import { DataError, DeviceError, UsageError } from '../core/errors.ts';
 import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { createLoader } from '../data/loader.ts';
+import { type Batch, createLoader } from '../data/loader.ts';
 import { readImage } from '../data/readImage.ts';
 import type { Device } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
@@ -24,7 +24,7 @@ import { type Evaluator, evaluatorOf } from './evaluation.ts';
 import type { Recipe } from './recipe.ts';
 import { Curve, makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
 import { checkpointOf, type Evaluation, type Progress, restore, resumedFrom } from './state.ts';
-import { trainable, trainingStep } from './step.ts';
+import { type StepResult, trainable, trainingStep } from './step.ts';
 
 /** What a run tells while it goes. Steps count from 1. */
 export type TrainEvent =
@@ -70,6 +70,8 @@ export interface TrainOptions {
   readonly resumeFrom?: string;
   /** Threads that decode pictures; not part of the recipe, since results do not depend on it. */
   readonly workers?: number;
+  /** Gives another device where `device` was lost; the run goes on from its last snapshot. Default: the run ends. */
+  readonly reopen?: () => Promise<Device>;
 }
 
 export interface TrainResult {
@@ -138,21 +140,62 @@ export function resumeRecipe(
  * finite, naming the first module that went bad; the last checkpoint is kept
  */
 export async function train(recipe: Recipe, options: TrainOptions): Promise<TrainResult> {
+  const { resumeFrom, reopen, onEvent = () => {} } = options;
+  let { device } = options;
+  let snapshot: Snapshot | undefined = resumeFrom
+    ? { checkpoint: await readCheckpoint(resumeFrom), name: resumeFrom }
+    : undefined;
+  let lostAt: Snapshot | undefined | null = null;
+  for (;;) {
+    try {
+      return await attempt(recipe, { ...options, device }, snapshot, (s) => {
+        snapshot = s;
+      });
+    } catch (error) {
+      // A device that is lost again before the next snapshot is not worth a third try.
+      if (!(error instanceof DeviceError) || !reopen || device.info().available || lostAt === snapshot) throw error;
+      lostAt = snapshot;
+      onEvent({
+        type: 'note',
+        text: `${error.message.split('\n')[0]}; going on from ${snapshot ? `the snapshot ${snapshot.name}` : 'the start'}`,
+      });
+      device = await reopen();
+    }
+  }
+}
+
+/** The state of a run, on disk or in memory alone. */
+interface Snapshot {
+  readonly checkpoint: Checkpoint;
+  readonly name: string;
+}
+/** Devices that can be lost are secured this often, in memory. */
+const snapshotMs = 30_000;
+/** Steps that are under way at once: while one computes, the next is prepared and queued. */
+const ahead = 2;
+
+/** A run on one device, from a snapshot or from the start. */
+async function attempt(
+  recipe: Recipe,
+  options: TrainOptions,
+  from: Snapshot | undefined,
+  keep: (s: Snapshot) => void,
+): Promise<TrainResult> {
   const { device, out, signal, onEvent = () => {} } = options;
   const last = join(out, 'last.safetensors');
-  const resumed = options.resumeFrom ? await readCheckpoint(options.resumeFrom) : undefined;
-  const old = resumed && resumeRecipe(resumed, options.resumeFrom!, {});
+  const resumed = from?.checkpoint;
+  const old = from && resumeRecipe(from.checkpoint, from.name, {});
 
   const data = await trainingData(recipe);
   checkLabels(data);
   const steps = stepsOf(recipe, data);
   if (old && old.progress.classes !== data.classes)
     throw new DataError(
-      `${options.resumeFrom}: expected the ${old.progress.classes} people it was trained on, got ${data.classes} in ${data.name}\nResume with the same data.`,
+      `${from!.name}: expected the ${old.progress.classes} people it was trained on, got ${data.classes} in ${data.name}\nResume with the same data.`,
     );
   if (old && old.progress.images !== data.length)
     throw new DataError(
-      `${options.resumeFrom}: expected the ${old.progress.images} pictures it was trained on, got ${data.length} in ${data.name}\nResume with the same data.`,
+      `${from!.name}: expected the ${old.progress.images} pictures it was trained on, got ${data.length} in ${data.name}\nResume with the same data.`,
     );
   // Vector width, threads and sharing do not change a bit; fused multiply-add does.
   const kernelMode = device.info().simd.replace(/^(wide|narrow)-|-(shared|single)$/g, '');
@@ -173,7 +216,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   initialize(network, recipe.seed);
   initialize(head, recipe.seed);
   const t = trainable(network, head, recipe);
-  if (resumed) restore(resumed, t, options.resumeFrom!);
+  if (resumed) restore(resumed, t, from!.name);
 
   let progress: Progress = old?.progress ?? { step: 0, classes: data.classes, images: data.length };
   const pairs = await evaluationPairs(recipe);
@@ -212,7 +255,9 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   });
 
   const save = async (path = last) => {
-    await writeCheckpoint(path, await checkpointOf(t, recipe, progress, kernelMode));
+    const checkpoint = await checkpointOf(t, recipe, progress, kernelMode);
+    await writeCheckpoint(path, checkpoint);
+    keep({ checkpoint, name: path });
     onEvent({ type: 'saved', step: progress.step, path });
   };
   let evaluated: Awaited<ReturnType<Evaluator['run']>> | undefined;
@@ -232,11 +277,12 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   try {
     loader.seek(progress.step);
     let since = { time: performance.now(), step: progress.step, waited: 0 };
-    while (progress.step < steps) {
-      if (signal?.aborted) {
-        finished = false;
-        break;
-      }
+    let secured = performance.now();
+    const evaluatesAfter = (n: number) => n === steps || (recipe.evalEverySteps > 0 && n % recipe.evalEverySteps === 0);
+    const savesAfter = (n: number) =>
+      evaluatesAfter(n) || (recipe.saveEverySteps > 0 && n % recipe.saveEverySteps === 0);
+    const underWay: { batch: Batch; lr: number; result: Promise<StepResult> }[] = [];
+    const launch = async () => {
       const asked = performance.now();
       const batch = await loader.next();
       since.waited += performance.now() - asked;
@@ -244,14 +290,32 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
         if (!reported.has(path)) onEvent({ type: 'bad', file: path, reason });
         reported.add(path);
       }
-      const lr = lrAt(progress.step, schedule);
-      const result = await step.run(batch.images, batch.labels, lr);
+      const lr = lrAt(progress.step + underWay.length, schedule);
+      const result = step.run(batch.images, batch.labels, lr);
+      result.catch(() => {}); // it is looked at in its turn
+      underWay.push({ batch, lr, result });
+    };
+    while (progress.step < steps) {
+      const securing = device.name === 'webgpu' && performance.now() - secured > snapshotMs;
+      // Nothing is launched past a step whose state is wanted.
+      for (let n = underWay.length; n < ahead; n++) {
+        const next = progress.step + n;
+        if (next >= steps || signal?.aborted || (n > 0 && (savesAfter(next) || securing))) break;
+        await launch();
+      }
+      const current = underWay.shift();
+      if (!current) {
+        finished = false; // aborted, and all that was under way is done
+        break;
+      }
+      const { batch, lr } = current;
+      const result = await current.result;
       const done = progress.step + 1;
       if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result);
       progress = { ...progress, step: done };
       loss = result.loss;
 
-      const evaluating = done === steps || (recipe.evalEverySteps > 0 && done % recipe.evalEverySteps === 0);
+      const evaluating = evaluatesAfter(done);
       const row: { step: number; loss?: number; lr?: number; accuracy?: number } = { step: done };
       if (done % recipe.logEverySteps === 0 || done === steps) {
         const seconds = (performance.now() - since.time) / 1000;
@@ -283,11 +347,15 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
         since.time += performance.now() - away;
       }
       if (row.loss !== undefined || row.accuracy !== undefined) curve.add(row);
-      if (evaluating || (recipe.saveEverySteps > 0 && done % recipe.saveEverySteps === 0)) {
+      if (savesAfter(done)) {
         const away = performance.now();
         if (improved) await save(join(out, 'best.safetensors'));
         await save();
         since.time += performance.now() - away;
+        secured = performance.now();
+      } else if (securing && underWay.length === 0) {
+        keep({ checkpoint: await checkpointOf(t, recipe, progress, kernelMode), name: `of step ${done}` });
+        secured = performance.now();
       }
     }
   } finally {

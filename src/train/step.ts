@@ -5,7 +5,7 @@
  * are finite, so the state at hand is always the last good one, and what went wrong can be looked for in it.
  */
 import { compile } from '../compile.ts';
-import type { Tensor, Variable } from '../core/tensor.ts';
+import { type Tensor, Variable } from '../core/tensor.ts';
 import type { Device, Executable } from '../device/device.ts';
 import * as E from '../expr/nodes.ts';
 import { grad } from '../grad.ts';
@@ -14,7 +14,7 @@ import { Bottleneck } from '../models/mobileFaceNet.ts';
 import { type FaceNetwork, preprocess } from '../models/network.ts';
 import { modulesOf, type Parameter, parametersOf, variablesOf } from '../nn/module.ts';
 import { concat, reshape } from '../ops/movement.ts';
-import { add, elementwise, mul, sqrt, where } from '../ops/pointwise.ts';
+import { add, cast, elementwise, mul, sqrt, where } from '../ops/pointwise.ts';
 import { mean, sum } from '../ops/reduce.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import { sgd } from '../optim/sgd.ts';
@@ -52,9 +52,12 @@ export const optimizerOf = (parameters: readonly Parameter[], recipe: Recipe): O
 export const globalNorm = (gradients: readonly Tensor[]): Tensor =>
   sqrt(sum(concat(gradients.map((g) => reshape(sum(mul(g, g)), [1])))));
 
-/** 1 where a number is finite: NaN and infinity fail the comparison. */
-const isFinite32 = (x: Tensor): Tensor =>
-  elementwise('isFinite', E.le(E.abs(E.input(0)), E.constant(3.4028234663852886e38)), [x]);
+/** Whether a number is finite (NaN and infinity fail the comparison) and all before were. */
+const staysFinite = (x: Tensor, before: Tensor): Tensor =>
+  elementwise('staysFinite', E.and(E.le(E.abs(E.input(0)), E.constant(3.4028234663852886e38)), E.gt(E.input(1), 0)), [
+    x,
+    before,
+  ]);
 
 export interface Trainable {
   readonly network: FaceNetwork;
@@ -93,6 +96,7 @@ export function lossAndGradients(
 }
 
 export interface TrainingStep {
+  /** Steps may be asked for before the result of the one before is there; they run in order. */
   run(images: Uint8Array, labels: Int32Array, lr: number): Promise<StepResult>;
   /** The compiled plan, for its size. */
   plan(): Promise<Executable>;
@@ -103,13 +107,16 @@ export interface TrainingStep {
 export function trainingStep(t: Trainable, recipe: Recipe, device: Device): TrainingStep {
   const [h, w] = recipe.inputSize;
   const imageShape = [recipe.batch, h, w, 3];
+  // After a step that was not finite nothing changes any more, though later steps may already be under way.
+  const healthy = new Variable('healthy', Float32Array.of(1), []);
   const step = compile(
     ({ images, labels, lr }, ctx) => {
       const wanted = new TraceContext(true, ctx.key);
       const { loss, hitRate, gradients } = lossAndGradients(t, recipe, images!, labels!, wanted);
       t.optimizer.update(gradients, lr!, wanted);
       const gradNorm = globalNorm(gradients);
-      const good = isFinite32(add(loss, gradNorm));
+      const good = staysFinite(add(loss, gradNorm), healthy.tensor);
+      ctx.assign(healthy, cast(good, 'f32'));
       for (const [v, next] of wanted.assigns) ctx.assign(v, where(good, next, v.tensor));
       return { loss, gradNorm, hitRate };
     },
@@ -135,6 +142,9 @@ export function trainingStep(t: Trainable, recipe: Recipe, device: Device): Trai
         labels: { shape: [recipe.batch], dtype: 'i32' },
         lr: 0,
       }),
-    dispose: () => step.dispose(),
+    dispose() {
+      step.dispose();
+      healthy.dispose();
+    },
   };
 }

@@ -11,7 +11,7 @@ it('names every device, what it runs and why', async () => {
   for (const d of devices)
     expect(d).toEqual({
       name: expect.any(String),
-      available: d.name !== 'webgpu',
+      available: d.name === 'webgpu' ? expect.any(Boolean) : true,
       threads: expect.any(Number),
       simd: expect.any(String),
       reason: expect.stringMatching(/\w+ \w+/),
@@ -20,7 +20,6 @@ it('names every device, what it runs and why', async () => {
     threads: 2,
     simd: expect.stringMatching(/^(wide|narrow)-(relaxed|strict)-shared$/),
   });
-  expect(devices[2].reason).toContain('WebGPU');
   expect(chosen).toBe('wasm');
   expect(machine).toMatchObject({ cores: availableParallelism(), node: process.versions.node });
 });
@@ -32,7 +31,8 @@ it('speaks to people, and asks for one device', async () => {
   const one = await facegrad(['doctor', '--device', 'reference', '--json']);
   expect(one.code).toBe(0);
   expect(JSON.parse(one.stdout).devices).toHaveLength(1);
-  expect((await facegrad(['doctor', '--device', 'webgpu'])).code).toBe(1);
+  const gpu = await facegrad(['doctor', '--device', 'webgpu', '--json']);
+  expect(gpu.code).toBe(JSON.parse(gpu.stdout).devices[0].available ? 0 : 1);
 });
 
 it('bad options', async () => {
