@@ -5,6 +5,16 @@
  * else is one strided copy (native/movement.ts).
  */
 import {
+  concatWgsl,
+  fillWgsl,
+  flipWgsl,
+  iotaWgsl,
+  padWgsl,
+  repeatWgsl,
+  sliceWgsl,
+  transposeWgsl,
+} from '../../kernels/movement.ts';
+import {
   broadcastToWasm,
   concatWasm,
   fillWasm,
@@ -98,7 +108,7 @@ export const transposeOp = defineOp<{ axes: readonly number[] }>('transpose', {
       attrs.axes.map((_, i) => attrs.axes.indexOf(i)),
     ),
   ],
-  kernels: { kind: 'kernel', wasm: transposeWasm },
+  kernels: { kind: 'kernel', wasm: transposeWasm, wgsl: transposeWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }], attrs: { axes: [1, 0] } },
@@ -152,7 +162,7 @@ export const sliceOp = defineOp<SliceAttrs>('slice', {
       ),
     ];
   },
-  kernels: { kind: 'kernel', wasm: sliceWasm },
+  kernels: { kind: 'kernel', wasm: sliceWasm, wgsl: sliceWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 9] }], attrs: { starts: [1, 2], ends: [4, 9] } },
@@ -276,7 +286,7 @@ export const concatOp = defineOp<{ axis: number }>('concat', {
       return slice(dy, axis, start, at);
     });
   },
-  kernels: { kind: 'kernel', wasm: concatWasm },
+  kernels: { kind: 'kernel', wasm: concatWasm, wgsl: concatWgsl },
   cost: (inputs, [y]) => ({
     flops: 0,
     bytes: 4 * (sizeOf(y!.shape) + inputs.reduce((n, x) => n + sizeOf(x.shape), 0)),
@@ -316,7 +326,7 @@ export const padOp = defineOp<{ pads: Pads; value: number }>('pad', {
   backward: ({ inputs, dys, attrs: { pads } }) => [
     sliceOp.apply([dys[0]!], { starts: pads.map(([a]) => a), ends: pads.map(([a], i) => a + inputs[0]!.shape[i]!) })[0],
   ],
-  kernels: { kind: 'kernel', wasm: padWasm },
+  kernels: { kind: 'kernel', wasm: padWasm, wgsl: padWgsl },
   cost: copyCost,
   samples: [
     {
@@ -363,7 +373,7 @@ export const repeatOp = defineOp<{ shape: Shape }>('repeat', {
     });
   },
   backward: ({ inputs, dys }) => [sumTo(dys[0]!, inputs[0]!.shape)],
-  kernels: { kind: 'kernel', wasm: broadcastToWasm },
+  kernels: { kind: 'kernel', wasm: broadcastToWasm, wgsl: repeatWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [3, 1] }], attrs: { shape: [2, 3, 5] } },
@@ -387,7 +397,7 @@ export const flipOp = defineOp<{ axes: readonly number[] }>('flip', {
     });
   },
   backward: ({ dys, attrs }) => [flip(dys[0]!, attrs.axes)],
-  kernels: { kind: 'kernel', wasm: flipWasm },
+  kernels: { kind: 'kernel', wasm: flipWasm, wgsl: flipWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [2, 3, 5, 3] }], attrs: { axes: [2] } },
@@ -403,7 +413,11 @@ export const zeroOp = defineOp<{ shape: Shape }>('zeros', {
   infer: (_, { shape }) => [{ shape, dtype: 'f32' }],
   reference: (_, [y]) => y!.fill(0),
   backward: () => [],
-  kernels: { kind: 'kernel', wasm: (e, i, o) => fillWasm(e, i, o, { value: 0 }) },
+  kernels: {
+    kind: 'kernel',
+    wasm: (e, i, o) => fillWasm(e, i, o, { value: 0 }),
+    wgsl: (e, i, o) => fillWgsl(e, i, o, { value: 0 }),
+  },
   cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
   samples: [{ inputs: [], attrs: { shape: [3, 7] }, noGradient: 'no operand' }],
   errorSamples: [],
@@ -418,7 +432,7 @@ export const iotaOp = defineOp<{ shape: Shape; start?: number }>('iota', {
     for (let i = 0; i < y!.length; i++) y![i] = start + i;
   },
   backward: () => [],
-  kernels: { kind: 'kernel', wasm: iotaWasm },
+  kernels: { kind: 'kernel', wasm: iotaWasm, wgsl: iotaWgsl },
   cost: (_, [y]) => ({ flops: 0, bytes: 4 * sizeOf(y!.shape) }),
   samples: [
     { inputs: [], attrs: { shape: [1] }, noGradient: 'no operand' },
