@@ -109,6 +109,7 @@ describe('results', () => {
   it('of kernels count the work of an op once, with its longest call', () => {
     const call = (label: string, kernel: string, ms: number): CallProfile => ({
       label,
+      path: '',
       kernel,
       shape: '[2]',
       ms,
