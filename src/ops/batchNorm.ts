@@ -7,6 +7,7 @@
  * the plan recomputes it inside whatever reads it. Moments keep (mean, M2) per row block and merge them (Chan, Golub
  * and LeVeque 1979): sums of squares in f32 would cancel.
  */
+import { momentsWgsl } from '../../kernels/batchNorm.ts';
 import { momentsWasm } from '../../native/batchNorm.ts';
 import { sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -55,7 +56,7 @@ export const momentsOp = defineOp<Record<string, never>>('moments', {
     if (!total) return [undefined];
     return [elementwise('dMoments', total, [x!, mean!, dMean ?? mean!, dVariance ?? mean!], x!.shape)];
   },
-  kernels: { kind: 'kernel', wasm: momentsWasm },
+  kernels: { kind: 'kernel', wasm: momentsWasm, wgsl: momentsWgsl },
   cost: ([x]) => ({ flops: 4 * sizeOf(x!.shape), bytes: 4 * sizeOf(x!.shape) }),
   samples: [
     { inputs: [{ shape: [2, 1] }], attrs: {} },

@@ -3,6 +3,7 @@
  * and kernels of its own (native/depthwise.ts). A kernel as large as the image is the global depthwise convolution of
  * MobileFaceNet (Chen et al. 2018, section 3.1).
  */
+import { depthwiseInputGradWgsl, depthwiseWeightGradWgsl, depthwiseWgsl } from '../../kernels/depthwise.ts';
 import { depthwiseInputGradWasm, depthwiseWasm } from '../../native/depthwise.ts';
 import { depthwiseWeightGradWasm } from '../../native/depthwiseWeightGrad.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -28,6 +29,7 @@ const cases: ConvCase[] = [
 const depthwiseOp = defineConvolution({
   names: ['depthwiseConv2d', 'depthwiseInputGrad', 'depthwiseWeightGrad'],
   wasm: [depthwiseWasm, depthwiseInputGradWasm, depthwiseWeightGradWasm],
+  wgsl: [depthwiseWgsl, depthwiseInputGradWgsl, depthwiseWeightGradWgsl],
   check(x, w, a) {
     if (w.shape.length === 4 && (w.shape[2] !== 1 || w.shape[3] !== a.groups))
       throw shapeError(

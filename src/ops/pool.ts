@@ -4,6 +4,7 @@
  * The one idea: padding never takes part; windows are cut at the image's edge. Where a window holds its maximum more
  * than once, the first in row-major order gets the gradient, as in PyTorch.
  */
+import { avgPoolGradWgsl, avgPoolWgsl, maxPoolGradWgsl, maxPoolWgsl } from '../../kernels/pool.ts';
 import {
   type AvgPoolAttrs,
   avgPoolGradWasm,
@@ -103,7 +104,7 @@ export const maxPoolOp: Op<PoolAttrs> = defineOp<PoolAttrs>('maxPool', {
     });
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [maxPoolGradOp.apply([x!, dys[0]!], a)[0]],
-  kernels: { kind: 'kernel', wasm: maxPoolWasm },
+  kernels: { kind: 'kernel', wasm: maxPoolWasm, wgsl: maxPoolWgsl },
   cost: ([x], [y], { kernel }) => ({
     flops: sizeOf(y!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)),
@@ -125,7 +126,7 @@ export const maxPoolGradOp: Op<PoolAttrs> = defineOp<PoolAttrs>('maxPoolGrad', {
     for (const [yi, xi] of [...winner].sort(([a], [b]) => a - b)) dx![xi] = round(dx![xi]! + dy![yi]!);
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [undefined, pickMaxima(x!, dys[0]!, a)],
-  kernels: { kind: 'kernel', wasm: maxPoolGradWasm },
+  kernels: { kind: 'kernel', wasm: maxPoolGradWasm, wgsl: maxPoolGradWgsl },
   cost: ([x, dy], _, { kernel }) => ({
     flops: sizeOf(dy!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (2 * sizeOf(x!.shape) + sizeOf(dy!.shape)),
@@ -174,7 +175,7 @@ export const avgPoolOp: Op<AvgPoolAttrs> = defineOp<AvgPoolAttrs>('avgPool', {
     for (let i = 0; i < y!.length; i++) y![i] = round(y![i]! / count[i]!);
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [avgPoolGradOp.apply([dys[0]!], { ...a, shape: x!.shape })[0]],
-  kernels: { kind: 'kernel', wasm: avgPoolWasm },
+  kernels: { kind: 'kernel', wasm: avgPoolWasm, wgsl: avgPoolWgsl },
   cost: ([x], [y], { kernel }) => ({
     flops: sizeOf(y!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)),
@@ -200,7 +201,7 @@ export const avgPoolGradOp: Op<AvgPoolGradAttrs> = defineOp<AvgPoolGradAttrs>('a
     });
   },
   backward: ({ dys, attrs: { shape: _, ...a } }) => [avgPoolOp.apply([dys[0]!], a)[0]],
-  kernels: { kind: 'kernel', wasm: avgPoolGradWasm },
+  kernels: { kind: 'kernel', wasm: avgPoolGradWasm, wgsl: avgPoolGradWgsl },
   cost: ([dy], [dx], { kernel }) => ({
     flops: 2 * sizeOf(dy!.shape) * kernel[0] * kernel[1],
     bytes: 4 * (sizeOf(dx!.shape) + sizeOf(dy!.shape)),
