@@ -10,6 +10,7 @@ export default defineConfig(({ mode }) => {
   return {
     test: {
       include: [long ? 'test/**/*.long.test.ts' : 'test/**/*.test.ts'],
+      globalSetup: ['test/helpers/exercised.ts'],
       setupFiles: ['test/helpers/seed.ts'],
       exclude: long ? [] : ['test/**/*.long.test.ts'],
       pool: 'forks',

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import type { GpuOptions } from '../../src/device/gpu.ts';
 import { WebGpuDevice } from '../../src/device/webgpu.ts';
+import { exercised } from './exercised.ts';
 
 const swiftShader = '/usr/lib/chromium/vk_swiftshader_icd.json';
 if (!process.env.VK_DRIVER_FILES && existsSync(swiftShader)) {
@@ -12,7 +13,11 @@ if (!process.env.VK_DRIVER_FILES && existsSync(swiftShader)) {
   process.env.VK_ICD_FILENAMES = swiftShader;
 }
 
-export const openGpuDevice = (options: GpuOptions = {}): Promise<WebGpuDevice> => WebGpuDevice.create(options);
+export async function openGpuDevice(options: GpuOptions = {}): Promise<WebGpuDevice> {
+  const device = await WebGpuDevice.create(options);
+  exercised(`webgpu in Node (${device.info().reason.split(/ with |,/)[0]}${options.least ? ', least limits' : ''})`);
+  return device;
+}
 
 /** Why there is no WebGPU here; undefined where there is. */
 export const noGpu: string | undefined = await openGpuDevice().then(

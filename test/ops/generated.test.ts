@@ -6,11 +6,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fold, keyOf, permutation, uniformAt } from '../../src/core/random.ts';
 import { type Tensor, tensor } from '../../src/core/tensor.ts';
 import type { WasmDevice } from '../../src/device/wasm.ts';
+import type { WebGpuDevice } from '../../src/device/webgpu.ts';
 import { grad } from '../../src/grad.ts';
 import { type Op, registry } from '../../src/ops/define.ts';
 import { cast, sum } from '../../src/ops/index.ts';
 import { pointwiseRegistry } from '../../src/ops/pointwise.ts';
 import { placeholder } from '../../src/plan/trace.ts';
+import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 import { composites, large } from './composites.ts';
 import {
   type Batch,
@@ -22,7 +24,6 @@ import {
   exactly,
   forwardBatch,
   gradientBatch,
-  hasWide,
   lossOf,
   outOfBound,
   type Problem,
@@ -32,8 +33,8 @@ import {
   type Truth,
   truthOf,
   wasm,
-  wideDevice,
 } from './harness.ts';
+import { hasWide, wideDevice } from './wide.ts';
 
 const fromRecords = recordProblems();
 const small = new Map([...fromRecords, ...composites()]);
@@ -301,5 +302,41 @@ describe('wasm', () => {
     expect(device.mode.wide).toBe(true);
     expect(await all(async (c) => equalBits(await runOn(device, c.batch), c.one))).toEqual([]);
     await device.dispose();
+  });
+});
+
+/** WGSL lets division and square root be off by a few units in the last place; all else of `exact` holds there too. */
+const inexactOnGpu = new Set(['div', 'sqrt']);
+
+describe.runIf(runGpu)('webgpu', () => {
+  let gpu: WebGpuDevice;
+  let first: ReadonlyMap<Case, ReadonlyMap<string, Result>>;
+  beforeAll(async () => {
+    gpu = await openGpuDevice();
+    const results = new Map<Case, ReadonlyMap<string, Result>>();
+    for (const c of cases.values()) for (const pass of passes) results.set(c[pass], await runOn(gpu, c[pass].batch));
+    first = results;
+  });
+  afterAll(() => gpu?.dispose());
+
+  it.each([...problems.keys()])('%s', (name) => {
+    const c = cases.get(name)!;
+    for (const pass of passes) expect(withinBounds(c[pass], first.get(c[pass])!), pass).toEqual([]);
+    const forward = first.get(c.forward)!;
+    if (exact.has(name) && !inexactOnGpu.has(name)) expect(equalBits(forward, c.forward.f32)).toEqual([]);
+    for (const r of forward.values())
+      if (r.dtype !== 'f32') expect(bitDifference(r, c.forward.f64.get(r.name)!)).toBeUndefined();
+  });
+  it('again: the same bits', async () => {
+    expect(await all(async (c) => equalBits(await runOn(gpu, c.batch), first.get(c)!))).toEqual([]);
+  });
+  it('unfused within the same bounds', async () => {
+    expect(await all(async (c) => withinBounds(c, await runOn(gpu, c.batch, { fuse: false })))).toEqual([]);
+  });
+  it('with no more than every adapter has', async () => {
+    const least = await openGpuDevice({ least: true });
+    expect(least.limits).toEqual({ subgroups: false, storageBuffers: 8, workgroupBytes: 16384 });
+    expect(await all(async (c) => withinBounds(c, await runOn(least, c.batch)))).toEqual([]);
+    await least.dispose();
   });
 });

@@ -9,8 +9,10 @@ import { fold, keyOf } from '../../src/core/random.ts';
 import { type HostTensor, host, type Tensor, Variable } from '../../src/core/tensor.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import type { WasmDevice } from '../../src/device/wasm.ts';
+import type { WebGpuDevice } from '../../src/device/webgpu.ts';
 import { grad } from '../../src/grad.ts';
 import { mul, sum } from '../../src/ops/index.ts';
+import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 import { type Batch, draw, outOfBound, type Result, runOn, truthOf, wasm } from './harness.ts';
 import { interpret, leafShapes, type Step, steps } from './programs.ts';
 
@@ -21,13 +23,17 @@ const timeoutMs = 180_000 + 1000 * runs;
 
 let one: WasmDevice;
 let two: WasmDevice;
+/** Where there is one; under CI there must be. */
+let gpu: WebGpuDevice | undefined;
 beforeAll(async () => {
+  if (runGpu) gpu = await openGpuDevice();
   one = await wasm.relaxed(1);
   two = await wasm.relaxed(2);
 });
 afterAll(async () => {
   await one.dispose();
   await two.dispose();
+  await gpu?.dispose();
 });
 
 /** Leaves by name: a choice of shapes, the same for every program. */
@@ -92,6 +98,7 @@ describe('random graphs', () => {
         equal(await runOn(one, batch), f64);
         equal(await runOn(one, batch, { fuse: false }), f64);
         equal(await runOn(two, batch), f64);
+        if (gpu) equal(await runOn(gpu, batch), f64);
       };
       await fc.assert(fc.asyncProperty(program(16), check), parameters(150));
     },
@@ -125,6 +132,7 @@ describe('random graphs', () => {
         for (const r of fused.values()) expect(outOfBound(r, truth)).toBeUndefined();
         equal(await runOn(one, batch, { fuse: false }), fused);
         equal(await runOn(two, batch), fused);
+        if (gpu) for (const r of (await runOn(gpu, batch)).values()) expect(outOfBound(r, truth)).toBeUndefined();
       };
       await fc.assert(fc.asyncProperty(program(10), check), parameters(100));
     },
@@ -168,7 +176,7 @@ describe('random graphs', () => {
             },
           ] as const;
         const results: Float32Array[][] = [];
-        for (const device of [new ReferenceDevice(), one, two]) {
+        for (const device of [new ReferenceDevice(), one, two, ...(gpu ? [gpu] : [])]) {
           const variables = make();
           const f = compile(step(variables)[0], { device, fuse: p.fuse });
           const seen: Float32Array[] = [];
