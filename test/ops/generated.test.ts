@@ -35,6 +35,7 @@ import {
   wasm,
 } from './harness.ts';
 import { hasWide, wideDevice } from './wide.ts';
+import { hasWide, wideDevice } from './wide.ts';
 
 const fromRecords = recordProblems();
 const small = new Map([...fromRecords, ...composites()]);

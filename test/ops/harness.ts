@@ -1,19 +1,17 @@
 /**
  * What the generated op tests share: problems drawn from the records' samples, their f64 truth and the plain f32 loop on
- * the reference device, and devices of every mode.
+ * the reference device, and devices of most modes. It runs in a page too; wide mode, which is Node's, is in wide.ts.
  *
  * A bound is derived: the error against f64 is at most four times that of the f32 loop on the same data, plus one unit in
  * the last place of the largest number. The f32 loop also runs on the same numbers in other orders, and its largest error
  * counts: a sum of a single result may come out right by luck.
  */
-import v8 from 'node:v8';
 import { compile } from '../../src/compile.ts';
 import { type Data, type DType, hostArray } from '../../src/core/dtype.ts';
 import { fold, type Key, keyOf, permutation, uniformAt } from '../../src/core/random.ts';
 import { sizeOf } from '../../src/core/shape.ts';
 import { type HostTensor, host, type Tensor, type TensorSpec, Variable } from '../../src/core/tensor.ts';
 import type { CompileOptions, Device } from '../../src/device/device.ts';
-import { declareWide } from '../../src/device/mode.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import * as E from '../../src/expr/nodes.ts';
@@ -282,13 +280,3 @@ export const wasm = {
   strict: () => WasmDevice.create({ threads: 1, relaxed: false }),
   unshared: () => WasmDevice.create({ shared: false, wide: false }),
 };
-
-export const hasWide = Number(process.versions.v8.split('.')[0]) >= 13;
-/**
- * A device in wide mode. It sets V8's flag for all modules compiled from here on, so narrow results are to be had before.
- */
-export async function wideDevice(threads: number): Promise<WasmDevice> {
-  v8.setFlagsFromString('--experimental-wasm-revectorize');
-  declareWide();
-  return WasmDevice.create({ threads });
-}
