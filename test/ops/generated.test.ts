@@ -35,7 +35,6 @@ import {
   wasm,
 } from './harness.ts';
 import { hasWide, wideDevice } from './wide.ts';
-import { hasWide, wideDevice } from './wide.ts';
 
 const fromRecords = recordProblems();
 const small = new Map([...fromRecords, ...composites()]);
