@@ -112,7 +112,8 @@ function stridedCopy(e: GpuEmitter, copy: Copy): void {
   const bytes = bytesOf(x.dtype) === 1;
   const panelAxis = axes.findIndex((a) => a.x === 1);
   const panel = axes[panelAxis];
-  if (!bytes && !border && inner.y === 1 && panel && panel !== inner && Math.min(panel.n, inner.n) >= leastSide) {
+  const transposed = panel && inner.y === 1 && inner.x > 1 && Math.min(panel.n, inner.n) >= leastSide;
+  if (transposed && !bytes && !border) {
     const outer = axes.filter((a) => a !== panel && a !== inner);
     transposeTiles(e, { x, y, xStart, yStart, outer, row: inner, column: panel });
     return;

@@ -5,6 +5,7 @@
  * happen in index order (native/gather.ts), so sums are the same for any number of threads. Indices are int32 and count
  * from 0; one outside [0, size) reads NaN (0 for integers) and is left out of sums, since a kernel cannot raise an error.
  */
+import { gatherAlongWgsl, gatherWgsl, oneHotWgsl, scatterAddAlongWgsl, scatterAddWgsl } from '../../kernels/gather.ts';
 import { gatherAlongWasm, gatherWasm, oneHotWasm, scatterAddAlongWasm, scatterAddWasm } from '../../native/gather.ts';
 import { normalizeAxes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor, TensorSpec } from '../core/tensor.ts';
@@ -87,7 +88,7 @@ export const gatherOp: Op<AxisAttrs> = defineOp<AxisAttrs>('gather', {
     scatterAddOp.apply([indices!, dys[0]!], { axis, size: x!.shape[axis]! })[0],
     undefined,
   ],
-  kernels: { kind: 'kernel', wasm: gatherWasm },
+  kernels: { kind: 'kernel', wasm: gatherWasm, wgsl: gatherWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }, { shape: [3], dtype: 'i32', range: [0, 5] }], attrs: { axis: 0 } },
@@ -149,7 +150,7 @@ export const scatterAddOp: Op<ScatterAttrs> = defineOp<ScatterAttrs>('scatterAdd
     const flat = reshape(indices!, [...indices!.shape, ...new Array<number>(dy.rank - 1 - axis).fill(1)]);
     return [undefined, whereInside(gatherOp.apply([dy, indices!], { axis })[0]!, flat, size)];
   },
-  kernels: { kind: 'kernel', wasm: scatterAddWasm },
+  kernels: { kind: 'kernel', wasm: scatterAddWasm, wgsl: scatterAddWgsl },
   cost: addCost,
   samples: [
     { inputs: [{ shape: [9], dtype: 'i32', range: [0, 4] }, { shape: [9, 5] }], attrs: { axis: 0, size: 4 } },
@@ -203,7 +204,7 @@ export const gatherAlongOp: Op<AxisAttrs> = defineOp<AxisAttrs>('gatherAlong', {
     scatterAddAlongOp.apply([indices!, dys[0]!], { axis, size: x!.shape[axis]! })[0],
     undefined,
   ],
-  kernels: { kind: 'kernel', wasm: gatherAlongWasm },
+  kernels: { kind: 'kernel', wasm: gatherAlongWasm, wgsl: gatherAlongWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [5, 7] }, { shape: [5, 3], dtype: 'i32', range: [0, 7] }], attrs: { axis: 1 } },
@@ -252,7 +253,7 @@ export const scatterAddAlongOp: Op<ScatterAttrs> = defineOp<ScatterAttrs>('scatt
     undefined,
     whereInside(gatherAlongOp.apply([dys[0]!, indices!], { axis })[0]!, indices!, size),
   ],
-  kernels: { kind: 'kernel', wasm: scatterAddAlongWasm },
+  kernels: { kind: 'kernel', wasm: scatterAddAlongWasm, wgsl: scatterAddAlongWgsl },
   cost: addCost,
   samples: [
     { inputs: [{ shape: [5, 9], dtype: 'i32', range: [0, 3] }, { shape: [5, 9] }], attrs: { axis: 1, size: 3 } },
@@ -290,7 +291,7 @@ export const oneHotOp = defineOp<{ depth: number }>('oneHot', {
     });
   },
   backward: () => [undefined],
-  kernels: { kind: 'kernel', wasm: oneHotWasm },
+  kernels: { kind: 'kernel', wasm: oneHotWasm, wgsl: oneHotWgsl },
   cost: copyCost,
   samples: [
     { inputs: [{ shape: [1], dtype: 'i32', range: [0, 1] }], attrs: { depth: 1 }, noGradient: 'integer operand' },
