@@ -20,9 +20,11 @@ export { fold, type Key, keyOf, normal, permutation, uniform } from './core/rand
 export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
-export { type DeviceName, listDevices, openDevice } from './device/open.ts';
+export type { GpuOptions } from './device/gpu.ts';
+export { type DeviceName, listDevices, type OpenOptions, openDevice } from './device/open.ts';
 export { ReferenceDevice } from './device/reference.ts';
 export { WasmDevice, type WasmOptions } from './device/wasm.ts';
+export { WebGpuDevice } from './device/webgpu.ts';
 export {
   type Embedder,
   type EmbedderOptions,
