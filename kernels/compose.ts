@@ -30,10 +30,10 @@ export interface Composed {
 /** Bytes that a tensor takes in device memory: room for the last vector, and never nothing. */
 export const paddedBytes = (bytes: number): number => Math.max(16, Math.ceil(bytes / 16) * 16);
 
-type Stored = 'f32' | 'i32' | 'u32' | 'bytes';
-const storedAs = ({ value, bits }: Operand): Stored =>
-  bytesOf(value.dtype) === 1 ? 'bytes' : bits ? 'u32' : (value.dtype as 'f32' | 'i32');
-const scalarType = (s: Stored) => (s === 'bytes' ? 'u32' : s);
+type Stored = 'f32' | 'half' | 'i32' | 'u32' | 'bytes';
+const storedAs = ({ value, bits, half }: Operand): Stored =>
+  bytesOf(value.dtype) === 1 ? 'bytes' : half ? 'half' : bits ? 'u32' : (value.dtype as 'f32' | 'i32');
+const scalarType = (s: Stored) => (s === 'bytes' ? 'u32' : s === 'half' ? 'f32' : s);
 const typeOf = (o: Operand): string => {
   const t = scalarType(storedAs(o));
   return o.width === 4 ? `vec4<${t}>` : t;
@@ -41,20 +41,33 @@ const typeOf = (o: Operand): string => {
 const capital = (name: string) => name[0]!.toUpperCase() + name.slice(1);
 
 /** Element type of the array that is bound. */
-const arrayType = (o: Operand) => (storedAs(o) === 'bytes' ? 'u32' : typeOf(o));
+const arrayType = (o: Operand) => {
+  const stored = storedAs(o);
+  return stored === 'bytes' ? 'u32' : stored === 'half' ? (o.width === 4 ? 'vec2<u32>' : 'u32') : typeOf(o);
+};
+/** Bytes of one element in device memory. */
+const elementBytes = (o: Operand) => (o.half ? 2 : bytesOf(o.value.dtype));
 
 function loadFunction(name: string, o: Operand, variable: string): string {
   const head = `alias Type${capital(name)} = ${typeOf(o)};\nfn load${capital(name)}(i: u32) -> ${typeOf(o)}`;
+  if (storedAs(o) === 'half')
+    return o.width === 4
+      ? `${head} { let v = ${variable}[i]; return vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y)); }`
+      : `${head} { return unpack2x16float(${variable}[i >> 1u])[i & 1u]; }`;
   if (storedAs(o) !== 'bytes') return `${head} { return ${variable}[i]; }`;
   return o.width === 4
     ? `${head} { return (vec4<u32>(${variable}[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u); }`
     : `${head} { return (${variable}[i >> 2u] >> ((i & 3u) * 8u)) & 255u; }`;
 }
 
-function storeFunction(name: string, o: Operand, variable: string, tail: string): string {
+/** @param text what is stored, from `value` and `i` */
+function storeFunction(name: string, o: Operand, variable: string, text = 'value'): string {
   const head = `fn store${capital(name)}(i: u32, value: ${typeOf(o)})`;
-  if (storedAs(o) !== 'bytes') return `${head} { ${variable}[i] = ${tail || 'value'}; }`;
-  if (o.width === 1) throw new Error(`kernel output '${name}': bytes are stored four at a time`);
+  const stored = storedAs(o);
+  if (stored !== 'bytes' && stored !== 'half') return `${head} { ${variable}[i] = ${text}; }`;
+  if (o.width === 1) throw new Error(`kernel output '${name}': ${stored} are stored four at a time`);
+  if (stored === 'half')
+    return `${head} {\nlet v = ${text};\n${variable}[i] = vec2<u32>(pack2x16float(v.xy), pack2x16float(v.zw));\n}`;
   return `${head} { ${variable}[i] = value.x | (value.y << 8u) | (value.z << 16u) | (value.w << 24u); }`;
 }
 
@@ -77,7 +90,7 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
   const lines: string[] = [];
   const bindings: Binding[] = [];
   const params: Record<string, Param> = { groups: d.groups, ...d.params };
-  const bytesFor = (o: Operand) => paddedBytes(elementsOf(o.value) * bytesOf(o.value.dtype));
+  const bytesFor = (o: Operand) => paddedBytes(elementsOf(o.value) * elementBytes(o));
 
   for (const [name, v] of Object.entries(d.consts ?? {})) {
     if (typeof v === 'number' && (!Number.isInteger(v) || v < 0)) throw new Error(`kernel constant ${name}: ${v}`);
@@ -110,14 +123,14 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
     lines.push(loadFunction(name, o, variable));
     const fused = tail && sameBuffer(tail.of, o.value.buffer) ? tail.epilogue : undefined;
     if (!fused) {
-      lines.push(storeFunction(name, o, variable, ''));
+      lines.push(storeFunction(name, o, variable));
       continue;
     }
     const whole = o.width === 4 && fused.columns % 4 === 0;
     params.tailColumns = whole ? fused.columns / 4 : fused.columns;
-    const loads = fused.operands.map(({ value, kind }, k) => {
+    const loads = fused.operands.map(({ value, kind, half = false }, k) => {
       const width = kind === 'scalar' || (kind === 'column' && !whole) ? 1 : o.width;
-      const operand: Operand = { value, width };
+      const operand: Operand = { value, width, half };
       lines.push(loadFunction(`tail${k}`, operand, bind(`tail${k}`, operand, false)));
       return epilogueLoad(kind, k, o.width, whole);
     });
@@ -126,19 +139,21 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
       `fn tailOf(${names.map((n) => `${n}: f32`).join(', ')}) -> f32 {\n${printWgsl(fused.expr, names)}\n}`,
       ...loads.map((text, k) => `fn tailAt${k}(i: u32) -> ${o.width === 4 ? 'vec4<f32>' : 'f32'} { return ${text}; }`),
     );
-    const applied =
-      o.width === 1
-        ? `tailOf(value${loads.map((_, k) => `, tailAt${k}(i)`).join('')})`
-        : `vec4<f32>(${['x', 'y', 'z', 'w']
-            .map((c) => `tailOf(value.${c}${loads.map((_, k) => `, t${k}.${c}`).join('')})`)
-            .join(', ')})`;
-    lines.push(
-      o.width === 1
-        ? storeFunction(name, o, variable, applied)
-        : `fn store${capital(name)}(i: u32, value: vec4<f32>) {\n${loads
-            .map((_, k) => `let t${k} = tailAt${k}(i);\n`)
-            .join('')}${variable}[i] = ${applied};\n}`,
-    );
+    const one = `tailOf(value${loads.map((_, k) => `, tailAt${k}(i)`).join('')})`;
+    const four = ['x', 'y', 'z', 'w'].map((c) => `tailOf(value.${c}${loads.map((_, k) => `, t${k}.${c}`).join('')})`);
+    if (o.width === 1) lines.push(storeFunction(name, o, variable, one));
+    else {
+      const given = loads.map((_, k) => `t${k}: vec4<f32>`);
+      lines.push(
+        `fn tailOfFour(${['value: vec4<f32>', ...given].join(', ')}) -> vec4<f32> { return vec4<f32>(${four.join(', ')}); }`,
+        storeFunction(
+          name,
+          o,
+          variable,
+          `tailOfFour(${['value', ...loads.map((_, k) => `tailAt${k}(i)`)].join(', ')})`,
+        ),
+      );
+    }
   }
   for (const [name, o] of Object.entries(d.inputs ?? {})) lines.push(loadFunction(name, o, bind(name, o, false)));
 

@@ -28,6 +28,8 @@ export interface Operand {
   readonly value: Value;
   readonly width: 1 | 4;
   readonly bits?: boolean;
+  /** Stored as float16, two to a word; kernels see f32. Set by the plan alone. */
+  readonly half?: boolean;
 }
 /** One element per index. */
 export const single = (value: Value): Operand => ({ value, width: 1 });
@@ -85,7 +87,11 @@ export type GpuLowering<Attrs> = (
 /** A fused pointwise tail: operand 0 of the expression is the op's result, operand i + 1 is `operands[i]`. */
 export interface GpuEpilogue {
   readonly expr: Expr;
-  readonly operands: readonly { readonly value: Value; readonly kind: 'column' | 'full' | 'scalar' }[];
+  readonly operands: readonly {
+    readonly value: Value;
+    readonly kind: 'column' | 'full' | 'scalar';
+    readonly half?: boolean;
+  }[];
   /** Size of the result's last axis. */
   readonly columns: number;
 }

@@ -39,6 +39,15 @@ export interface LoweredWgsl extends Lowered<GpuCall> {
 /** Bind offsets are multiples of this on every adapter. */
 const alignment = 256;
 
+/** Code that runs `body` for every i below `p.count`. */
+const oneEach = (body: string) => `@compute @workgroup_size(64) fn main(
+  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = groupOf(wid, nwg) * 64u + lane;
+  if (i < p.count) { ${body} }
+}`;
+
 /** Copies elements from any place of a buffer to the start of another. */
 function copy(e: Pick<GpuEmitter, 'dispatch'>, from: Value, to: Value): void {
   const n = elementsOf(from);
@@ -58,28 +67,66 @@ function copy(e: Pick<GpuEmitter, 'dispatch'>, from: Value, to: Value): void {
     params: { count, skip },
     inputs: { x: { value: whole, width: 1, bits: true } },
     outputs: { y: { value: to, width: bytes ? 4 : 1, bits: true } },
-    code: `@compute @workgroup_size(64) fn main(
-  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = groupOf(wid, nwg) * 64u + lane;
-  if (i < p.count) { ${body} }
-}`,
+    code: oneEach(body),
   });
+}
+
+/**
+ * Which buffers of an inference plan are stored as float16. Kernels compute in float32 all the same; what is halved is the
+ * memory that large activations and weights take and the time it takes to move them. A first lowering finds the buffers
+ * that can be: large results of steps that are written four at a time and never moved as bits or from the middle. The
+ * second, which numbers buffers alike, stores them so. Weights are packed in the prologue.
+ */
+class HalfStorage {
+  private readonly candidates = new Set<number>();
+  private readonly refused = new Set<number>();
+  private chosen: ReadonlySet<number> = new Set();
+  /** Packed copies of weights, by buffer. */
+  readonly packed = new Map<number, Buffer>();
+
+  offer(v: Value): void {
+    if (v.dtype === 'f32' && elementsOf(v) >= leastHalf) this.candidates.add(v.buffer.id);
+  }
+  see(o: Operand, writes: boolean): void {
+    if (o.bits || o.value.buffer.offset !== 0 || (writes && o.width === 1)) this.refused.add(o.value.buffer.id);
+  }
+  refuse(id: number): void {
+    this.refused.add(id);
+  }
+  choose(): void {
+    this.chosen = new Set([...this.candidates].filter((id) => !this.refused.has(id)));
+  }
+  has(v: Value): boolean {
+    return this.chosen.has(v.buffer.id);
+  }
+  /** Bytes of a buffer as it is stored. */
+  bytesOf(id: number, bytes: number): number {
+    return this.chosen.has(id) ? bytes / 2 : bytes;
+  }
+}
+/** Elements of the smallest tensor that is worth halving. */
+const leastHalf = 4096;
+
+interface Tail {
+  readonly epilogue: GpuEpilogue;
+  readonly of: Buffer;
+}
+
+/** What all steps of a plan share. */
+interface Plan {
+  readonly limits: GpuLimits;
+  readonly half: HalfStorage | undefined;
 }
 
 class Emitter implements GpuEmitter {
   readonly limits: GpuLimits;
+  private readonly plan: Plan;
   private readonly sink: Sink<GpuCall>;
-  private readonly tail: { readonly epilogue: GpuEpilogue; readonly of: Buffer } | undefined;
+  private readonly tail: Tail | undefined;
   private readonly label: string;
-  constructor(
-    limits: GpuLimits,
-    sink: Sink<GpuCall>,
-    label: string,
-    tail?: { readonly epilogue: GpuEpilogue; readonly of: Buffer },
-  ) {
-    this.limits = limits;
+  constructor(plan: Plan, sink: Sink<GpuCall>, label: string, tail?: Tail) {
+    this.plan = plan;
+    this.limits = plan.limits;
     this.sink = sink;
     this.label = label;
     this.tail = tail;
@@ -87,29 +134,63 @@ class Emitter implements GpuEmitter {
   temp(n: number): Value {
     return { buffer: this.sink.temp(paddedBytes(4 * n)), shape: [n], dtype: 'f32' };
   }
-  /** The operand at a place where it can be bound. */
+  /** The operand at a place where it can be bound, as it is stored. */
   private bindable(o: Operand): Operand {
+    const { half } = this.plan;
+    half?.see(o, false);
+    if (half?.has(o.value)) return { ...o, half: true };
+    if (half && this.packs(o)) return { ...o, half: true, value: { ...o.value, buffer: this.packed(o.value, half) } };
     if (o.value.buffer.offset % alignment === 0) return o;
-    const n = elementsOf(o.value);
-    const bytes = n * bytesOf(o.value.dtype);
+    const bytes = elementsOf(o.value) * bytesOf(o.value.dtype);
     const value = { ...o.value, buffer: this.sink.temp(paddedBytes(bytes)) };
-    copy(new Emitter(this.limits, this.sink, 'copy'), o.value, value);
+    copy(new Emitter(this.plan, this.sink, 'copy'), o.value, value);
     return { ...o, value };
+  }
+  /** Whether an operand is a large weight that does not change between runs. */
+  private packs({ value, width, bits }: Operand): boolean {
+    const whole = width === 4 && !bits && value.buffer.offset === 0;
+    return whole && value.dtype === 'f32' && elementsOf(value) >= leastHalf && this.sink.isFixed(value);
+  }
+  private packed(v: Value, half: HalfStorage): Buffer {
+    const known = half.packed.get(v.buffer.id);
+    if (known) return known;
+    const n = elementsOf(v);
+    const to = this.sink.prepared(v, paddedBytes(2 * n), (buffer) => {
+      const composed = compose({
+        files: [],
+        label: 'pack',
+        groups: ceilDiv(n, 256),
+        params: { count: ceilDiv(n, 4) },
+        inputs: { x: { value: v, width: 4 } },
+        outputs: { y: { value: { ...v, buffer }, width: 4, half: true } },
+        code: oneEach('storeY(i, loadX(i));'),
+      });
+      this.sink.push({ ...composed, label: `${this.label}: ${composed.label}` });
+    });
+    half.packed.set(v.buffer.id, to);
+    return to;
   }
   dispatch(d: Dispatch): void {
     if (d.groups === 0) return;
+    const { half } = this.plan;
     const inputs = Object.fromEntries(Object.entries(d.inputs ?? {}).map(([name, o]) => [name, this.bindable(o)]));
+    const outputs = Object.fromEntries(
+      Object.entries(d.outputs).map(([name, o]) => {
+        half?.see(o, true);
+        return [name, half?.has(o.value) ? { ...o, half: true } : o];
+      }),
+    );
     const tail = this.tail && {
       ...this.tail,
       epilogue: {
         ...this.tail.epilogue,
-        operands: this.tail.epilogue.operands.map((o) => ({
-          ...o,
-          value: this.bindable({ value: o.value, width: 1 }).value,
-        })),
+        operands: this.tail.epilogue.operands.map((o) => {
+          const { value, half: halved = false } = this.bindable({ value: o.value, width: 1 });
+          return { ...o, value, half: halved };
+        }),
       },
     };
-    const composed = compose({ ...d, inputs }, tail);
+    const composed = compose({ ...d, inputs, outputs }, tail);
     if (composed.bindings.length > this.limits.storageBuffers)
       throw new DeviceError(
         `webgpu: ${this.label}: expected at most ${this.limits.storageBuffers} buffers in one kernel (the adapter's limit), got ${composed.bindings.length}\nCombine its operands first, or use --device wasm.`,
@@ -118,11 +199,26 @@ class Emitter implements GpuEmitter {
   }
 }
 
-export function lowerWgsl(fused: Fused, limits: GpuLimits): LoweredWgsl {
-  const lowered = lower<GpuCall>(fused, {
-    step: (sink, s, valueFor) => lowerStep(limits, sink, s, valueFor),
-    copy: (sink, from, to) => copy(new Emitter(limits, sink, 'copy'), from, to),
-  });
+/** Lowers a plan; with `half`, large activations and weights are stored as float16. */
+export function lowerWgsl(fused: Fused, limits: GpuLimits, { half = false } = {}): LoweredWgsl {
+  const plan: Plan = { limits, half: half ? new HalfStorage() : undefined };
+  const once = () =>
+    lower<GpuCall>(fused, {
+      step: (sink, s, valueFor) => lowerStep(plan, sink, s, valueFor),
+      copy: (sink, from, to) => copy(new Emitter(plan, sink, 'copy'), from, to),
+    });
+  let lowered = once();
+  if (plan.half) {
+    for (const { buffer } of lowered.outputs.values()) plan.half.refuse(buffer.id);
+    lowered.homes.forEach((h, id) => {
+      if (h.kind !== 'step' && h.kind !== 'kept') plan.half!.refuse(id);
+    });
+    plan.half.choose();
+    plan.half.packed.clear();
+    const { half: storage } = plan;
+    lowered = once();
+    lowered = { ...lowered, bytes: lowered.bytes.map((n, id) => storage.bytesOf(id, n)) };
+  }
   const steps = lowered.homes.flatMap((h, id) =>
     h.kind === 'step' ? [{ ...h, id, bytes: paddedBytes(lowered.bytes[id]!) }] : [],
   );
@@ -133,15 +229,16 @@ export function lowerWgsl(fused: Fused, limits: GpuLimits): LoweredWgsl {
 /** A step by name: its ops, and the module they are in. */
 export const nameOf = (s: Step): string => (s.path ? `${s.label} in ${s.path}` : s.label);
 
-function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tensor) => Value): void {
+function lowerStep(plan: Plan, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tensor) => Value): void {
   const inputs = s.inputs.map(valueFor);
   const outputs = s.outputs.map(valueFor);
+  for (const y of outputs) plan.half?.offer(y);
   if (s.kind === 'pointwise') {
-    pointwiseWgsl(new Emitter(limits, sink, nameOf(s)), { exprs: s.exprs, inputs, outputs });
+    pointwiseWgsl(new Emitter(plan, sink, nameOf(s)), { exprs: s.exprs, inputs, outputs });
     return;
   }
   if (s.kind === 'reduce') {
-    reduceWgsl(new Emitter(limits, sink, nameOf(s)), {
+    reduceWgsl(new Emitter(plan, sink, nameOf(s)), {
       space: s.space,
       reductions: s.reductions,
       inputs: inputs.map((value, i) => ({ value, strides: s.strides[i]! })),
@@ -160,7 +257,7 @@ function lowerStep(limits: GpuLimits, sink: Sink<GpuCall>, s: Step, valueFor: (t
       columns: s.outputs[0]!.shape.at(-1)!,
     },
   };
-  record.wgsl(new Emitter(limits, sink, nameOf(s), tail), inputs, outputs, s.node.attrs);
+  record.wgsl(new Emitter(plan, sink, nameOf(s), tail), inputs, outputs, s.node.attrs);
 }
 
 /** Bytes that the dispatches of a plan read and write, by their bindings. */

@@ -17,7 +17,14 @@ import {
 import { ancestors } from '../grad.ts';
 import type { Op, Round } from '../ops/define.ts';
 import { type Graph, rootsOf } from '../plan/trace.ts';
-import type { Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
+import {
+  type CompileOptions,
+  type Device,
+  type DeviceInfo,
+  type DeviceStats,
+  type Executable,
+  refuseHalf,
+} from './device.ts';
 
 const identity: Round = (x) => x;
 
@@ -44,7 +51,8 @@ export class ReferenceDevice implements Device {
     return this.values.get(v)!;
   }
 
-  async compile(graph: Graph): Promise<Executable> {
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
+    refuseHalf('reference', options);
     const nodes = ancestors(rootsOf(graph));
     this.plans++;
     const names = new Map([...graph.inputs].map(([name, t]) => [t.node, name]));

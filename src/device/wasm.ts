@@ -11,7 +11,14 @@ import { DeviceError, UsageError } from '../core/errors.ts';
 import type { Variable } from '../core/tensor.ts';
 import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
-import type { CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
+import {
+  type CompileOptions,
+  type Device,
+  type DeviceInfo,
+  type DeviceStats,
+  type Executable,
+  refuseHalf,
+} from './device.ts';
 import { lowerWasm } from './lowerWasm.ts';
 import { DeviceMemory } from './memory.ts';
 import { chooseMode, type ModeChoice, type ModeRequest, type WideVerdict } from './mode.ts';
@@ -192,6 +199,7 @@ export class WasmDevice implements Device {
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
+    refuseHalf('wasm', options);
     const lowered = lowerWasm(fuse(graph, { enabled: options.fuse !== false }), this.mode);
     return this.exclusive(async () => {
       await this.kernels([...lowered.prologue, ...lowered.calls].map((c) => c.kernel));

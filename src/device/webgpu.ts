@@ -7,7 +7,7 @@
 import { paddedBytes } from '../../kernels/compose.ts';
 import type { GpuLimits } from '../../kernels/lower.ts';
 import type { Data } from '../core/dtype.ts';
-import { DeviceError } from '../core/errors.ts';
+import { DeviceError, UsageError } from '../core/errors.ts';
 import type { Variable } from '../core/tensor.ts';
 import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
@@ -233,8 +233,14 @@ export class WebGpuDevice implements Device {
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
-    const { fuse: enabled = true, onProgress } = options;
-    const lowered: LoweredWgsl = lowerWgsl(fuse(graph, { enabled, buffers: this.limits.storageBuffers }), this.limits);
+    const { fuse: enabled = true, storage, onProgress } = options;
+    const lowered: LoweredWgsl = lowerWgsl(fuse(graph, { enabled, buffers: this.limits.storageBuffers }), this.limits, {
+      half: storage === 'f16',
+    });
+    if (storage === 'f16' && lowered.assigned.length)
+      throw new UsageError(
+        `compile: storage 'f16' is for inference, this function changes '${lowered.assigned[0]!.name}'\nLeave it out while training.`,
+      );
     return this.exclusive(async () => {
       const calls = new Map([...lowered.prologue, ...lowered.calls].map(({ call }) => [call.code, call]));
       let done = 0;

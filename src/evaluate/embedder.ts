@@ -29,6 +29,8 @@ export interface EmbedderOptions {
   readonly threads?: number | undefined;
   /** Most images of one run of the network. Default 32. */
   readonly maxBatch?: number;
+  /** 'f16' stores activations and weights as float16, on WebGPU alone; see `CompileOptions`. Default 'f32'. */
+  readonly storage?: 'f32' | 'f16' | undefined;
 }
 
 export interface EmbedOptions {
@@ -91,11 +93,13 @@ export function embedderOf(
     preprocessing = network.preprocessing,
     metadata = {},
     maxBatch = 32,
+    storage = 'f32',
     owns = {},
   }: {
     readonly preprocessing?: Preprocessing;
     readonly metadata?: Readonly<Record<string, string>>;
     readonly maxBatch?: number;
+    readonly storage?: 'f32' | 'f16' | undefined;
     readonly owns?: { readonly network?: boolean; readonly device?: boolean };
   } = {},
 ): Embedder {
@@ -107,7 +111,7 @@ export function embedderOf(
   const swap = preprocessing.colourOrder === 'BGR';
   const run: Compiled = compile(
     ({ images }, ctx) => ({ embeddings: network.call(preprocess(images!, preprocessing), ctx) }),
-    { device },
+    { device, storage },
   );
   /** The last run: one at a time, because a plan's input buffer is one. */
   let queue: Promise<unknown> = Promise.resolve();
@@ -186,7 +190,7 @@ export function embedderOf(
  */
 export async function loadEmbedder(
   bytes: Uint8Array,
-  { device = 'auto', threads, maxBatch, source = 'weights' }: EmbedderOptions & { readonly source?: string } = {},
+  { device = 'auto', threads, maxBatch, storage, source = 'weights' }: EmbedderOptions & { readonly source?: string } = {},
 ): Promise<Embedder> {
   if (!(bytes instanceof Uint8Array))
     throw new UsageError(
@@ -199,6 +203,7 @@ export async function loadEmbedder(
   return embedderOf(network, opens ? await openDevice(device, { threads }) : device, {
     preprocessing,
     metadata,
+    storage,
     owns: { network: true, device: opens },
     ...(maxBatch !== undefined && { maxBatch }),
   });

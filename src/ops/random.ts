@@ -4,6 +4,7 @@
  * The one idea: a draw is a function of a key tensor and an element's number (Threefry, core/random.ts), so it is the
  * same on every device and for any number of threads, and the plan may recompute it. A new key per step makes new draws.
  */
+import { randomUniformWgsl } from '../../kernels/random.ts';
 import { type RandomAttrs, randomUniformWasm } from '../../native/random.ts';
 import { UsageError } from '../core/errors.ts';
 import { type Key, threefry } from '../core/random.ts';
@@ -25,7 +26,7 @@ export const randomUniformOp = defineOp<RandomAttrs & { readonly shape: Shape }>
     for (let i = 0; i < y!.length; i++) y![i] = (threefry(key, i, stream)[0] >>> 8) / 2 ** 24;
   },
   backward: nonDifferentiable('a draw does not depend on its key continuously'),
-  kernels: { kind: 'kernel', wasm: randomUniformWasm },
+  kernels: { kind: 'kernel', wasm: randomUniformWasm, wgsl: randomUniformWgsl },
   cost: (_, [y]) => ({ flops: 100 * sizeOf(y!.shape), bytes: 4 * sizeOf(y!.shape) }),
   samples: [
     { inputs: [{ shape: [2], dtype: 'i32', values: [7, -9] }], attrs: { shape: [1] }, noGradient: 'integer operand' },

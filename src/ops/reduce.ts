@@ -4,8 +4,9 @@
  * The one idea: any reduction is over the middle axis of [outer, reduced, inner]; other axis sets are transposed first.
  * A pointwise operand is computed inside the reduction's loop by the plan, never stored.
  */
-
+import { argReduceWgsl } from '../../kernels/argReduce.ts';
 import { argReduceWasm } from '../../native/reduce.ts';
+import type { Value } from '../core/buffer.ts';
 import { normalizeAxes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor, TensorSpec } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
@@ -148,6 +149,12 @@ export const stopGradientOp = defineOp<Record<string, never>>('stopGradient', {
 });
 
 function defineArg(name: 'argMax' | 'argMin') {
+  const specOf = (input: Value, output: Value, { axis }: { readonly axis: number }) => ({
+    op: name === 'argMax' ? ('max' as const) : ('min' as const),
+    space: reduceSpace(input.shape, [axis]),
+    input,
+    output,
+  });
   return defineOp<{ axis: number }>(name, {
     roles: ['x'],
     infer: ([x]: readonly TensorSpec[], { axis }) => [{ shape: x!.shape.filter((_, i) => i !== axis), dtype: 'i32' }],
@@ -167,13 +174,8 @@ function defineArg(name: 'argMax' | 'argMin') {
     backward: nonDifferentiable('an index does not change continuously'),
     kernels: {
       kind: 'kernel',
-      wasm: (e, [x], [y], { axis }) =>
-        argReduceWasm(e, {
-          op: name === 'argMax' ? 'max' : 'min',
-          space: reduceSpace(x!.shape, [axis]),
-          input: x!,
-          output: y!,
-        }),
+      wasm: (e, [x], [y], attrs) => argReduceWasm(e, specOf(x!, y!, attrs)),
+      wgsl: (e, [x], [y], attrs) => argReduceWgsl(e, specOf(x!, y!, attrs)),
     },
     cost: ([x]) => ({ flops: sizeOf(x!.shape), bytes: 4 * sizeOf(x!.shape) }),
     samples: [

@@ -3,6 +3,7 @@
  *
  * The one idea: an output pixel is a weighted sum of at most four input pixels; the gradient is the transpose.
  */
+import { resizeGradWgsl, resizeWgsl } from '../../kernels/resize.ts';
 import { type ResizeAttrs, resizeGradWasm, resizeWasm } from '../../native/resize.ts';
 import { type Shape, sizeOf } from '../core/shape.ts';
 import type { Tensor, TensorSpec } from '../core/tensor.ts';
@@ -83,7 +84,7 @@ export const resizeOp: Op<ResizeAttrs> = defineOp<ResizeAttrs>('resize', {
     });
   },
   backward: ({ inputs: [x], dys, attrs: a }) => [resizeGradOp.apply([dys[0]!], { ...a, shape: x!.shape })[0]],
-  kernels: { kind: 'kernel', wasm: resizeWasm },
+  kernels: { kind: 'kernel', wasm: resizeWasm, wgsl: resizeWgsl },
   cost: ([x], [y]) => ({ flops: 8 * sizeOf(y!.shape), bytes: 4 * (sizeOf(x!.shape) + sizeOf(y!.shape)) }),
   samples: cases.map((c) => ({ inputs: [{ shape: c.x }], attrs: c.a })),
   errorSamples: [
@@ -107,7 +108,7 @@ export const resizeGradOp: Op<ResizeGradAttrs> = defineOp<ResizeGradAttrs>('resi
     });
   },
   backward: ({ dys, attrs: { shape: _, ...a } }) => [resizeOp.apply([dys[0]!], a)[0]],
-  kernels: { kind: 'kernel', wasm: resizeGradWasm },
+  kernels: { kind: 'kernel', wasm: resizeGradWasm, wgsl: resizeGradWgsl },
   cost: ([dy], [dx]) => ({ flops: 8 * sizeOf(dy!.shape), bytes: 4 * (sizeOf(dx!.shape) + sizeOf(dy!.shape)) }),
   samples: cases.map((c) => ({
     inputs: [{ shape: [c.x[0]!, ...c.a.size, c.x[3]!] }],

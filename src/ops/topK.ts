@@ -1,4 +1,5 @@
 /** The largest entries of each row, with their places. A heap per row (native/topK.ts); the gradient is a scatter. */
+import { topKWgsl } from '../../kernels/topK.ts';
 import { topKWasm } from '../../native/topK.ts';
 import { sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -43,7 +44,7 @@ export const topKOp = defineOp<{ k: number }>('topK', {
   backward: ({ inputs: [x], outputs: [, indices], dys: [dValues] }) => [
     dValues && scatterAddAlong(indices!, dValues, x!.shape[x!.rank - 1]!),
   ],
-  kernels: { kind: 'kernel', wasm: topKWasm },
+  kernels: { kind: 'kernel', wasm: topKWasm, wgsl: topKWgsl },
   cost: ([x], [y]) => ({ flops: sizeOf(x!.shape), bytes: 4 * (sizeOf(x!.shape) + 2 * sizeOf(y!.shape)) }),
   samples: [
     { inputs: [{ shape: [1], distinct: 0.01 }], attrs: { k: 1 } },

@@ -28,6 +28,8 @@ export interface Sink<Call> {
    * those calls run only when it does; otherwise it is a `temp`.
    */
   prepared(from: Value, bytes: number, emit: (to: Buffer) => void): Buffer;
+  /** Whether a value depends on constants and unchanged variables alone. */
+  isFixed(value: Value): boolean;
 }
 
 /** How a device does its part. */
@@ -153,6 +155,7 @@ export function lower<Call>(fused: Fused, backend: Backend<Call>): Lowered<Call>
         if (!kept) own.writes.push(id);
         return { id, offset: 0 };
       },
+      isFixed: ({ buffer }) => fixedBuffers.has(buffer.id),
       prepared(from, size, emitInto) {
         if (!fixedBuffers.has(from.buffer.id) || target === prologue) {
           const to = sink.temp(size);
