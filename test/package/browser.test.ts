@@ -2,44 +2,16 @@
  * The browser entry: a bundler finds no Node module behind it and keeps only what is used, and the bundle trains in a real
  * page, on threads where the page is cross-origin isolated and in unshared memory where it is not.
  */
-import { existsSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { type Browser, chromium } from 'playwright-core';
-import { rolldown } from 'rolldown';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { needBuild, root } from '../helpers/built.ts';
+import type { WasmOptions } from '../../src/device/wasm.ts';
+import { bundle, launch, noBrowser, open, type Site, scriptPage, serve } from '../helpers/browser.ts';
+import { needBuild } from '../helpers/built.ts';
+import { exercised } from '../helpers/exercised.ts';
 
 beforeAll(needBuild);
 
-/** Bundles a module for the browser; `modules` are the files in it. */
-async function bundle(source: string): Promise<{ code: string; modules: string[]; imports: string[] }> {
-  const entry = join(root, 'virtual-entry.js');
-  const build = await rolldown({
-    input: entry,
-    platform: 'browser',
-    plugins: [
-      {
-        name: 'entry',
-        resolveId: (id: string) => (id === entry ? id : undefined),
-        load: (id: string) => (id === entry ? source : undefined),
-      },
-    ],
-    onLog(level, log) {
-      if (level === 'warn') throw new Error(log.message);
-    },
-  });
-  const { output } = await build.generate({ format: 'esm', minify: true });
-  await build.close();
-  const [chunk] = output;
-  return {
-    code: chunk.code,
-    modules: Object.entries(chunk.modules).flatMap(([id, m]) => (m.renderedLength > 0 ? [id.replace(root, '')] : [])),
-    imports: [...chunk.imports, ...chunk.dynamicImports],
-  };
-}
 const zipped = (code: string) => gzipSync(code, { level: 9 }).length;
 
 it('bundles for the browser without Node modules, and only what is used', async () => {
@@ -86,36 +58,16 @@ globalThis.train = async (options) => {
 };
 globalThis.ready = true;`;
 
-/** Chromium as Debian installs it; CHROMIUM names another. Only where CI runs is its absence a failure. */
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const noBrowser = !existsSync(executablePath) && !process.env.CI;
-if (noBrowser) console.warn(`no browser at ${executablePath}: the bundle is not run in a page. Set CHROMIUM to one.`);
-let server: Server;
 let browser: Browser;
-let address = '';
-
+let site: Site;
 beforeAll(async () => {
   if (noBrowser) return;
-  const { code } = await bundle(page);
-  server = createServer((request, response) => {
-    if (request.url?.includes('isolated')) {
-      response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
-      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
-    }
-    const script = request.url?.endsWith('.js');
-    response.setHeader('Content-Type', script ? 'text/javascript' : 'text/html');
-    response.end(
-      script ? code : '<!doctype html><title>facegrad</title><script type="module" src="./train.js"></script>',
-    );
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  // A container's root has no user namespaces for the sandbox.
-  browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+  site = await serve(scriptPage((await bundle(page)).code));
+  browser = await launch();
 });
 afterAll(async () => {
   await browser?.close();
-  server?.close();
+  site?.close();
 });
 
 interface Trained {
@@ -125,18 +77,13 @@ interface Trained {
   reason: string;
   isolated: boolean;
 }
-async function trainIn(path: string, options: Readonly<Record<string, unknown>>): Promise<Trained> {
-  const tab = await browser.newPage();
-  const problems: string[] = [];
-  tab.on('pageerror', (e) => problems.push(e.message));
-  await tab.goto(`${address}/${path}/`);
-  await tab.waitForFunction('globalThis.ready', undefined, { timeout: 20_000 }).catch((e) => {
-    throw new Error(`${e.message} ${problems.join('; ')}`);
-  });
-  const result = await tab.evaluate(`train(${JSON.stringify(options)})`);
-  expect(problems).toEqual([]);
+async function trainIn(mode: 'isolated' | 'plain', options: WasmOptions): Promise<Trained> {
+  const tab = await open(browser, site[mode]);
+  const result = await tab.run<Trained>(`train(${JSON.stringify(options)})`);
+  expect(tab.problems).toEqual([]);
   await tab.close();
-  return result as Trained;
+  exercised(`wasm in Chromium (${result.simd})`);
+  return result;
 }
 
 it.skipIf(noBrowser)(
