@@ -169,15 +169,18 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
     if (text === undefined) throw new Error(`kernels/${f}.wgsl: no such file`);
     return text;
   });
-  const enables = files.some((f) => /\bsubgroup[A-Z]/.test(f)) ? ['enable subgroups;'] : [];
+  const text = [d.code ?? '', ...files].join('\n');
+  const enables = [
+    ...(/\bsubgroup[A-Z]/.test(text) ? ['enable subgroups;'] : []),
+    ...(/\bsubgroup_id\b/.test(text) ? ['requires subgroup_id;'] : []),
+  ];
   const code = [
     ...enables,
     `struct Params {\n${fields.join('\n')}\n}`,
     '@group(0) @binding(0) var<uniform> p: Params;',
     'fn groupOf(wid: vec3<u32>, nwg: vec3<u32>) -> u32 { return wid.x + nwg.x * wid.y; }',
     ...lines,
-    ...(d.code ? [d.code] : []),
-    ...files,
+    text,
   ].join('\n');
   return {
     code,

@@ -2,7 +2,8 @@
  * Reductions over the middle axis of [outer, red, inner], of expressions that are computed on the way.
  *
  * The one idea: two levels. The reduced axis is cut into blocks so that many workgroups are busy; a second dispatch of the
- * same kernel reduces their partial results. Blocks depend on the shape alone, so results do not depend on the GPU.
+ * same kernel reduces their partial results. Blocks depend on the shape alone; where the adapter has subgroups, the order
+ * inside a row's workgroup depends on their size, which an adapter does not change from run to run.
  */
 import type { Expr } from '../src/expr/nodes.ts';
 import { asArgument, expressionCode, isTruth } from './expressions.ts';
@@ -50,6 +51,8 @@ const merges = {
   min: (a: string, b: string) => `min(${a}, ${b})`,
 };
 
+const acrosses = { sum: 'subgroupAdd', mean: 'subgroupAdd', max: 'subgroupMax', min: 'subgroupMin' };
+
 /** One dispatch: `element` gives the operands of a place, `store` keeps the results of index `i`. */
 function reduceOnce(
   e: GpuEmitter,
@@ -66,8 +69,9 @@ function reduceOnce(
 ): void {
   const [outer, red, inner] = space;
   const each = (text: (op: ReduceOp, i: number) => string) => ops.map(text).join(', ');
+  const subgroups = e.limits.subgroups && spread.columns === 1 && inner === 1;
   e.dispatch({
-    files: ['reduce'],
+    files: [subgroups ? 'reduceSubgroups' : 'reduce'],
     groups: spread.groups * spread.blocks,
     consts: { COLUMNS: spread.columns, PARTS: spread.parts, REDUCTIONS: ops.length },
     params: { columns: outer * inner, inner, red, block: spread.block, blocks: spread.blocks, ...rest.params },
@@ -75,6 +79,7 @@ function reduceOnce(
     outputs: Object.fromEntries(rest.outputs.map((y, i) => [`y${i}`, single(y)])),
     code: `alias Sums = array<f32, REDUCTIONS>;
 fn start() -> Sums { return Sums(${each((op) => starts[op])}); }
+${subgroups ? `fn across(s: Sums) -> Sums { return Sums(${each((op, i) => `${acrosses[op]}(s[${i}])`)}); }` : ''}
 fn merge(a: Sums, b: Sums) -> Sums { return Sums(${each((op, i) => merges[op](`a[${i}]`, `b[${i}]`))}); }
 ${rest.element}
 ${rest.store}`,

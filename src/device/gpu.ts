@@ -62,7 +62,8 @@ async function findGpu(): Promise<GPU> {
 
 /** Takes the adapter's own limits and the features that kernels use. */
 export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<GpuChoice> {
-  const adapter = await (gpu ?? (await findGpu())).requestAdapter({ powerPreference: 'high-performance' });
+  const source = gpu ?? (await findGpu());
+  const adapter = await source.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter)
     throw new DeviceError('webgpu: no adapter found\nInstall a Vulkan, Metal or D3D12 driver, or use --device wasm.');
   const has = (f: GPUFeatureName) => !least && adapter.features.has(f);
@@ -83,7 +84,8 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
     device,
     name: [info.vendor, info.architecture, info.description || info.device].filter(Boolean).join(' ') || 'unnamed',
     limits: {
-      subgroups: features.includes('subgroups'),
+      // Kernels also use the number of the subgroup, a later addition to the language.
+      subgroups: features.includes('subgroups') && (source.wgslLanguageFeatures?.has('subgroup_id') ?? false),
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     },

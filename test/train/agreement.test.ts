@@ -21,6 +21,7 @@ import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { initialize, type Parameter, parametersOf } from '../../src/nn/module.ts';
 import { sgd } from '../../src/optim/sgd.ts';
+import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 
 const steps = 30;
 const batch = 8;
@@ -108,6 +109,9 @@ describe('30 training steps of a quarter-width network', () => {
     const device = await WasmDevice.create({ threads: 2, relaxed: false });
     expect(device.info().simd).toContain('strict');
     await expectAgree(await losses(device));
+  });
+  test.runIf(runGpu)('webgpu within the bound of plain float32', { timeout: 120_000 }, async () => {
+    await expectAgree(await losses(await openGpuDevice()));
   });
   test.runIf(hasWide || process.env.CI !== undefined)(
     'wide mode gives the same bits',
