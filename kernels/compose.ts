@@ -181,6 +181,8 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
     'fn groupOf(wid: vec3<u32>, nwg: vec3<u32>) -> u32 { return wid.x + nwg.x * wid.y; }',
     ...lines,
     text,
+    // The functions that expressions call, where one does.
+    ...([...lines, text].some((t) => /\bmath[A-Z]/.test(t)) ? [sources.pointwiseMath] : []),
   ].join('\n');
   return {
     code,

@@ -2,11 +2,13 @@
  * Expressions as WGSL, in f32.
  *
  * The one idea: a value that is read twice becomes a `let`, the rest nests. WGSL has no infinity or NaN literals and lets
- * an implementation assume there are none, so infinite constants become the largest finite number, and functions whose
- * built-in misbehaves at the edges (pow, tanh, sigmoid) are spelled so that they stay finite.
+ * an implementation assume there are none, so infinite constants become the largest finite number. Its transcendental
+ * functions may be far off (exp by 3 + 2·|x| units in the last place, log by 2^-21 near 1, sin by 2^-11, tanh by 1e-5, acos
+ * by 7e-5; NaN and infinities as the driver likes), so ours are called: kernels/pointwiseMath.wgsl. Division (2.5 units),
+ * sqrt and the rest are its own.
  */
 import { UsageError } from '../core/errors.ts';
-import { type BinaryOp, type Expr, linearise, type Step, typeOf } from './nodes.ts';
+import { type BinaryOp, type Expr, linearise, type Step, typeOf, type UnaryOp } from './nodes.ts';
 
 const maxFinite = 3.4028234663852886e38;
 
@@ -45,18 +47,30 @@ const infix: Partial<Record<BinaryOp, string>> = {
   or: '||',
 };
 
-/** WGSL's pow wants a base of at least 0; the sign of a negative base with an odd exponent is put back. */
-function printPow(x: string, y: string, exponent: Expr): string {
-  if (exponent.kind === 'const') {
-    const n = exponent.value;
-    if (n === 0) return '1.0f';
-    const power = `pow(abs(${x}), ${y})`;
-    if (!Number.isInteger(n)) return `pow(${x}, ${y})`;
-    return n % 2 === 0 ? power : `(${power} * sign(${x}))`;
+/** Functions of kernels/pointwiseMath.wgsl. */
+const functions: Partial<Record<UnaryOp, string>> = {
+  exp: 'mathExp',
+  log: 'mathLog',
+  tanh: 'mathTanh',
+  sigmoid: 'mathSigmoid',
+  sin: 'mathSin',
+  cos: 'mathCos',
+  acos: 'mathAcos',
+};
+
+/** x^n by squaring for a small integer n, roots by sqrt, as in printWasm.ts. `keep` names a value that is read twice. */
+function printPow(x: string, y: string, exponent: Expr, keep: (text: string) => string): string {
+  const n = exponent.kind === 'const' ? exponent.value : Number.NaN;
+  if (n === 0.5) return `sqrt(${x})`;
+  if (n === -0.5) return `(1.0f / sqrt(${x}))`;
+  if (!Number.isInteger(n) || n === 0 || Math.abs(n) > 8) return `mathPow(${x}, ${y})`;
+  let square = x;
+  let power = '';
+  for (let k = Math.abs(n); ; k >>= 1) {
+    if (k & 1) power = power ? `(${power} * ${square})` : square;
+    if (k <= 1) return n > 0 ? power : `(1.0f / ${power})`;
+    square = keep(`${square} * ${square}`);
   }
-  const odd = `(${x} < 0.0f && fract(${y} * 0.5f) == 0.5f)`;
-  const power = `pow(abs(${x}), ${y})`;
-  return `select(select(${power}, -${power}, ${odd}), 1.0f, ${y} == 0.0f)`;
 }
 
 /**
@@ -73,9 +87,14 @@ export function printWgslLets(
   const { steps, roots } = linearise(exprs);
   const lets: string[] = [];
   const texts: string[] = [];
-  // pow prints its operands several times.
+  const keep = (text: string): string => {
+    const name = `${prefix}${lets.length}`;
+    lets.push(`let ${name} = ${text};`);
+    return name;
+  };
+  // pow prints its base several times.
   const repeated = new Set(
-    steps.flatMap(({ node, args }) => (node.kind === 'binary' && node.op === 'pow' ? args : [])),
+    steps.flatMap(({ node, args }) => (node.kind === 'binary' && node.op === 'pow' ? args.slice(0, 1) : [])),
   );
   const print = ({ node, args }: Step): string => {
     const [a = '', b = '', c = ''] = args.map((i) => texts[i]!);
@@ -101,15 +120,11 @@ export function printWgslLets(
             return `(!${a})`;
           case 'toNumber':
             return `select(0.0f, 1.0f, ${a})`;
-          case 'sigmoid':
-            return `(1.0f / (1.0f + exp(-max(${a}, -88.0f))))`;
-          case 'tanh':
-            return `tanh(clamp(${a}, -10.0f, 10.0f))`;
           default:
-            return `${node.op}(${a})`;
+            return `${functions[node.op] ?? node.op}(${a})`;
         }
       case 'binary': {
-        if (node.op === 'pow') return printPow(a, b, node.b);
+        if (node.op === 'pow') return printPow(a, b, node.b, keep);
         const op = infix[node.op];
         return op ? `(${a} ${op} ${b})` : `${node.op}(${a}, ${b})`;
       }
@@ -118,13 +133,7 @@ export function printWgslLets(
   steps.forEach((step, i) => {
     const text = print(step);
     const leaf = step.node.kind === 'const' || step.node.kind === 'input';
-    if (leaf || (step.uses < 2 && !repeated.has(i))) {
-      texts.push(text);
-      return;
-    }
-    const name = `${prefix}${lets.length}`;
-    lets.push(`let ${name} = ${text};`);
-    texts.push(name);
+    texts.push(leaf || (step.uses < 2 && !repeated.has(i)) ? text : keep(text));
   });
   return { lets: lets.join('\n'), values: roots.map((r) => texts[r]!) };
 }
