@@ -11,7 +11,7 @@ import { type DepthwiseGeometry, depthwiseGeometry } from '../native/depthwiseGe
 import { type Axis, type Feed, forwardPattern, gradPattern, type Pattern } from '../native/window.ts';
 import { ceilDiv, type GpuEmitter, type GpuLowering, type Param, single, type Value, widest } from './lower.ts';
 
-type Pass = 'forward' | 'gradient';
+export type Pass = 'forward' | 'gradient';
 
 /** Products of a tile that are written out at most, and outputs that it has at most: registers are few. */
 const mostProducts = 128;
@@ -29,24 +29,33 @@ const tileSizes = [
 /** What a pass makes along an axis. */
 const madeOf = (pass: Pass, a: Axis) => (pass === 'forward' ? a.outSize : a.size);
 
-/** Size of a pass's tiles, from shapes alone; undefined where it goes tap by tap. */
-function tileOf(pass: Pass, { batch, rows, columns }: DepthwiseGeometry, vectors: number) {
+export type TileSize = readonly [down: number, across: number];
+
+/** Tiles that a pass can have, best first; none where it goes tap by tap. */
+export function tilesFor(pass: Pass, { rows, columns }: DepthwiseGeometry): TileSize[] {
   const isGradient = pass === 'gradient';
-  // Of a gradient all taps of a tile meet dy only where dy is no smaller than the kernel.
-  if (isGradient && [rows, columns].some((a) => a.outSize < a.kernel)) return undefined;
-  let found: readonly [number, number] | undefined;
-  for (const [down, across] of tileSizes) {
-    const along = (a: Axis, n: number) => {
-      const unit = isGradient ? a.stride : 1;
-      return unit * ceilDiv(Math.min(n, madeOf(pass, a)), unit);
-    };
-    const [h, w] = [along(rows, down), along(columns, across)];
-    const products = (h * w * rows.kernel * columns.kernel) / (isGradient ? rows.stride * columns.stride : 1);
-    if (h * w > mostOutputs || products > mostProducts) continue;
-    found = [h, w];
-    if (batch * vectors * ceilDiv(madeOf(pass, rows), h) * ceilDiv(madeOf(pass, columns), w) >= busyInvocations) break;
-  }
-  return found;
+  // Where dy is smaller than the kernel, most of the taps that a tile of the gradient visits are outside.
+  if (isGradient && [rows, columns].some((a) => a.outSize < a.kernel)) return [];
+  return tileSizes
+    .map(([down, across]): TileSize => {
+      const along = (a: Axis, n: number) => {
+        const unit = isGradient ? a.stride : 1;
+        return unit * ceilDiv(Math.min(n, madeOf(pass, a)), unit);
+      };
+      return [along(rows, down), along(columns, across)];
+    })
+    .filter(([h, w]) => {
+      const products = (h * w * rows.kernel * columns.kernel) / (isGradient ? rows.stride * columns.stride : 1);
+      return h * w <= mostOutputs && products <= mostProducts;
+    });
+}
+
+/** The largest tile that keeps the GPU busy, or the smallest; from shapes alone. */
+function tileFor(pass: Pass, g: DepthwiseGeometry, vectors: number): TileSize | undefined {
+  const tiles = tilesFor(pass, g);
+  const count = ([h, w]: TileSize) =>
+    g.batch * vectors * ceilDiv(madeOf(pass, g.rows), h) * ceilDiv(madeOf(pass, g.columns), w);
+  return tiles.find((t) => count(t) >= busyInvocations) ?? tiles.at(-1);
 }
 
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
@@ -107,12 +116,18 @@ const axisParams = (name: 'Rows' | 'Columns', a: Axis): Record<string, Param> =>
   [`before${name}`]: { i32: a.before },
 });
 
-/** The forward pass of x, or the gradient of dy = x. */
-function windowPass(e: GpuEmitter, pass: Pass, g: DepthwiseGeometry, x: Value, w: Value, y: Value): void {
+/** The forward pass of x, or the gradient of dy = x; tap by tap where there is no tile. */
+export function windowPass(
+  e: GpuEmitter,
+  pass: Pass,
+  g: DepthwiseGeometry,
+  [x, w, y]: readonly [Value, Value, Value],
+  tile: TileSize | undefined | 'best' = 'best',
+): void {
   const { rows, columns, channels } = g;
   const operand = (v: Value) => widest(v, channels);
   const vectors = channels / operand(x).width;
-  const size = tileOf(pass, g, vectors);
+  const size = tile === 'best' ? tileFor(pass, g, vectors) : tile;
   const [h, across] = size ?? [1, 1];
   const read = (a: Axis) => (pass === 'forward' ? a.size : a.outSize);
   const tilesDown = ceilDiv(madeOf(pass, rows), h);
@@ -171,7 +186,7 @@ export function weightGradSpread({ batch, rows, columns, channels }: DepthwiseGe
   const tilesAcross = ceilDiv(columns.outSize, across);
   const tiles = batch * rows.outSize * tilesAcross;
   const most = Math.min(ceilDiv(tiles, parts), ceilDiv(busyWorkgroups, channelGroups * tapGroups));
-  const block = ceilDiv(tiles, Math.max(1, most));
+  const block = Math.max(1, ceilDiv(tiles, Math.max(1, most)));
   const blocks = Math.max(1, ceilDiv(tiles, block));
   return {
     across,
@@ -189,7 +204,7 @@ export function weightGradSpread({ batch, rows, columns, channels }: DepthwiseGe
   };
 }
 
-/** `Sums`, `accumulate`, `merge` and `store` for a group of taps. */
+/** `Sums`, `share` and `accumulate` for a group of taps. */
 function weightGradCode(rows: Pattern, columns: Pattern, tapsDown: number, tapsAcross: number, stride: number): string {
   const taps = upTo(tapsDown * tapsAcross).map((t) => `tap${t}`);
   const across = columns.inside.outputs;
@@ -203,9 +218,8 @@ function weightGradCode(rows: Pattern, columns: Pattern, tapsDown: number, tapsA
     },
   );
   return `struct Sums { ${taps.map((t) => `${t}: TypeX`).join(', ')} }
-fn merge(a: Sums, b: Sums) -> Sums { return Sums(${taps.map((t) => `a.${t} + b.${t}`).join(', ')}); }
-fn store(tap: u32, c: u32, sums: Sums) {
-  ${taps.map((t, i) => `storeDw((tap + ${i}u) * p.channels + c, sums.${t});`).join('\n  ')}
+fn share(lane: u32, sums: Sums) {
+  ${taps.map((t, i) => `shared_[${i * workgroup}u + lane] = sums.${t};`).join('\n  ')}
 }
 fn gradient(line: u32, column: u32, c: u32) -> TypeX {
   let v = loadDy((line + min(column, p.outColumns - 1u)) * p.channels + c);
@@ -245,12 +259,12 @@ fn store(i: u32, sum: Sums) { storeY(i, sum); }`,
 
 /** y = x * w, channel by channel. Inputs x [N, H, W, C], w [kh, kw, 1, C]; output y [N, OH, OW, C]. */
 export const depthwiseWgsl: GpuLowering<ConvAttrs> = (e, [x, w], [y], attrs) => {
-  windowPass(e, 'forward', depthwiseGeometry('depthwise', x!, w!, y!, attrs), x!, w!, y!);
+  windowPass(e, 'forward', depthwiseGeometry('depthwise', x!, w!, y!, attrs), [x!, w!, y!]);
 };
 
 /** Gathers dy. Inputs dy [N, OH, OW, C], w [kh, kw, 1, C]; output dx [N, H, W, C]. */
 export const depthwiseInputGradWgsl: GpuLowering<ConvAttrs> = (e, [dy, w], [dx], attrs) => {
-  windowPass(e, 'gradient', depthwiseGeometry('depthwiseInputGrad', dx!, w!, dy!, attrs), dy!, w!, dx!);
+  windowPass(e, 'gradient', depthwiseGeometry('depthwiseInputGrad', dx!, w!, dy!, attrs), [dy!, w!, dx!]);
 };
 
 /** Sums over N, OH and OW. Inputs x [N, H, W, C], dy [N, OH, OW, C]; output dw [kh, kw, 1, C]. */

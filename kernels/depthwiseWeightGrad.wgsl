@@ -1,11 +1,11 @@
 // First level of the depthwise weight gradient. A workgroup sums over a block of tiles of dy for COLUMNS vectors of channels
-// and one group of taps; its PARTS invocations per vector walk the tiles side by side and are merged as a tree.
+// and one group of taps; its PARTS invocations per vector walk the tiles side by side, then their sums are added in order.
 //
 // Expects: const COLUMNS, PARTS, TAPS: u32; p.channels, p.channelGroups, p.tapGroups, p.tiles, p.tilesAcross, p.outRows,
 //   p.block: u32; struct Sums, a vector per tap of a group; fn accumulate(&sums, image, row, tileColumn, tapGroup, c);
-//   fn merge(a: Sums, b: Sums) -> Sums; fn store(tap, c, sums), where taps of block b follow those of block b − 1.
+//   fn share(lane, sums), which puts tap t to shared_[t · COLUMNS · PARTS + lane]; operand dw, a row of taps per block.
 
-var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
+var<workgroup> shared_: array<TypeDw, TAPS * COLUMNS * PARTS>;
 
 @compute @workgroup_size(COLUMNS * PARTS) fn main(
   @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
@@ -14,25 +14,28 @@ var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
   let group = groupOf(wid, nwg);
   if (group >= p.groups) { return; }
   // Neighbours read the same pixels, so that caches serve all taps.
-  let c = (group % p.channelGroups) * COLUMNS + lane % COLUMNS;
+  let firstColumn = (group % p.channelGroups) * COLUMNS;
   let tapGroup = (group / p.channelGroups) % p.tapGroups;
   let block = group / (p.channelGroups * p.tapGroups);
-  let part = lane / COLUMNS;
+  let c = firstColumn + lane % COLUMNS;
   var sums: Sums;
   if (c < p.channels) {
     let end = min(p.tiles, (block + 1u) * p.block);
-    for (var tile = block * p.block + part; tile < end; tile += PARTS) {
+    for (var tile = block * p.block + lane / COLUMNS; tile < end; tile += PARTS) {
       let line = tile / p.tilesAcross;
       accumulate(&sums, line / p.outRows, line % p.outRows, tile % p.tilesAcross, tapGroup, c);
     }
   }
-  shared_[lane] = sums;
-  for (var half = PARTS / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (part < half) {
-      sums = merge(sums, shared_[lane + half * COLUMNS]);
-      shared_[lane] = sums;
+  share(lane, sums);
+  workgroupBarrier();
+  for (var i = lane; i < TAPS * COLUMNS; i += COLUMNS * PARTS) {
+    let tap = i / COLUMNS;
+    let column = i % COLUMNS;
+    let at = tap * COLUMNS * PARTS + column;
+    var sum = shared_[at];
+    for (var part = 1u; part < PARTS; part++) { sum += shared_[at + part * COLUMNS]; }
+    if (firstColumn + column < p.channels) {
+      storeDw(((block * p.tapGroups + tapGroup) * TAPS + tap) * p.channels + firstColumn + column, sum);
     }
   }
-  if (part == 0u && c < p.channels) { store((block * p.tapGroups + tapGroup) * TAPS, c, sums); }
 }
