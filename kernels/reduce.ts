@@ -73,14 +73,14 @@ function reduceOnce(
   e.dispatch({
     files: [subgroups ? 'reduceSubgroups' : 'reduce'],
     groups: spread.groups * spread.blocks,
-    consts: { COLUMNS: spread.columns, PARTS: spread.parts, REDUCTIONS: ops.length },
+    consts: { COLUMNS: spread.columns, PARTS: spread.parts },
     params: { columns: outer * inner, inner, red, block: spread.block, blocks: spread.blocks, ...rest.params },
     inputs: Object.fromEntries(rest.inputs.map((x, i) => [`x${i}`, single(x)])),
     outputs: Object.fromEntries(rest.outputs.map((y, i) => [`y${i}`, single(y)])),
-    code: `alias Sums = array<f32, REDUCTIONS>;
+    code: `struct Sums { ${each((_, i) => `s${i}: f32`)} }
 fn start() -> Sums { return Sums(${each((op) => starts[op])}); }
-${subgroups ? `fn across(s: Sums) -> Sums { return Sums(${each((op, i) => `${acrosses[op]}(s[${i}])`)}); }` : ''}
-fn merge(a: Sums, b: Sums) -> Sums { return Sums(${each((op, i) => merges[op](`a[${i}]`, `b[${i}]`))}); }
+${subgroups ? `fn across(s: Sums) -> Sums { return Sums(${each((op, i) => `${acrosses[op]}(s.s${i})`)}); }` : ''}
+fn merge(a: Sums, b: Sums) -> Sums { return Sums(${each((op, i) => merges[op](`a.s${i}`, `b.s${i}`))}); }
 ${rest.element}
 ${rest.store}`,
   });
@@ -108,7 +108,7 @@ export function reduceWgsl(e: GpuEmitter, { space, reductions, inputs, outputs }
   });
   const final = (ops_: readonly ReduceOp[]) =>
     `fn store(i: u32, sums: Sums) {\n${ops_
-      .map((op, k) => `  storeY${k}(i, sums[${k}]${op === 'mean' ? ' / p.count' : ''});`)
+      .map((op, k) => `  storeY${k}(i, sums.s${k}${op === 'mean' ? ' / p.count' : ''});`)
       .join('\n')}\n}`;
   const count: Record<string, Param> = ops.includes('mean') ? { count: { f32: red } } : {};
   const partial = whole ? undefined : e.temp(spread.blocks * results * ops.length);
@@ -122,7 +122,7 @@ fn element(o: u32, r: u32, i: u32) -> Sums {
   return Sums(${reductions.map((r, i) => (isTruth(r.expr) ? `select(0.0f, 1.0f, y.r${i})` : `y.r${i}`)).join(', ')});
 }`,
     store: partial
-      ? `fn store(i: u32, sums: Sums) {\n${ops.map((_, k) => `  storeY0(i + ${k}u * p.blocks * p.columns, sums[${k}]);`).join('\n')}\n}`
+      ? `fn store(i: u32, sums: Sums) {\n${ops.map((_, k) => `  storeY0(i + ${k}u * p.blocks * p.columns, sums.s${k});`).join('\n')}\n}`
       : final(ops),
   });
   if (!partial) return;

@@ -1,8 +1,8 @@
 // Reduces columns of a [outer, red, inner] space. A workgroup makes COLUMNS adjacent results; its PARTS invocations per
 // result walk the reduced axis side by side and are merged as a tree. Blocks of the axis go to different workgroups.
 //
-// Expects: const COLUMNS, PARTS, REDUCTIONS: u32; p.columns, p.inner, p.red, p.block, p.blocks: u32;
-//   alias Sums = array<f32, REDUCTIONS>; fn start() -> Sums; fn merge(a: Sums, b: Sums) -> Sums;
+// Expects: const COLUMNS, PARTS: u32; p.columns, p.inner, p.red, p.block, p.blocks: u32;
+//   struct Sums; fn start() -> Sums; fn merge(a: Sums, b: Sums) -> Sums;
 //   fn element(outer, r, inner) -> Sums; fn store(index, sums).
 
 var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
