@@ -4,6 +4,7 @@
  * Specified in convolution.ts. Kernels are an implicit GEMM (native/conv2d.ts); a convolution with one channel per group
  * has its own (depthwise.ts).
  */
+import { conv2dInputGradWgsl, conv2dWeightGradWgsl, conv2dWgsl } from '../../kernels/conv2d.ts';
 import { conv2dInputGradWasm, conv2dWasm, conv2dWeightGradWasm } from '../../native/conv2d.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type ConvAttrs, type ConvCase, type ConvOptions, defineConvolution, fourSides, pair } from './convolution.ts';
@@ -30,6 +31,7 @@ const cases: ConvCase[] = [
 const conv2dOp = defineConvolution({
   names: ['conv2d', 'conv2dInputGrad', 'conv2dWeightGrad'],
   wasm: [conv2dWasm, conv2dInputGradWasm, conv2dWeightGradWasm],
+  wgsl: [conv2dWgsl, conv2dInputGradWgsl, conv2dWeightGradWgsl],
   cases,
   errorSamples: [
     { inputs: [{ shape: [2, 5, 7, 3] }, { shape: [3, 3, 4, 8] }], attrs: attrs({}) },

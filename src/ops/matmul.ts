@@ -2,6 +2,7 @@
  * Matrix products C = op(A)·op(B), op being nothing or a transpose; batched over leading axes. GEMM names: A [M, K],
  * B [K, N], C [M, N]. Blocked and packed kernels in native/matmul.ts after Goto and van de Geijn 2008.
  */
+import { matmulWgsl } from '../../kernels/matmul.ts';
 import { matmulWasm } from '../../native/matmul.ts';
 import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -79,7 +80,7 @@ export const matmulOp = defineOp<MatmulAttrs>('matmul', {
     const db = transB ? matmul(dy, a!, { transA: true, transB: transA }) : matmul(a!, dy, { transA: !transA });
     return [unbatch(da, a!), unbatch(db, b!)];
   },
-  kernels: { kind: 'kernel', wasm: matmulWasm, epilogue: true },
+  kernels: { kind: 'kernel', wasm: matmulWasm, wgsl: matmulWgsl, epilogue: true },
   cost([a, b], [c], attrs) {
     const { k } = dimsOf(a!.shape, b!.shape, attrs);
     const size = sizeOf(c!.shape);
