@@ -1,11 +1,11 @@
 /**
  * Batch-norm statistics in WGSL: mean and biased variance of every channel of x [rows, C].
  *
- * The one idea: a reduction (reduce.wgsl) whose running value is (n, mean, M2). Groups of eight rows give theirs from
- * registers, everything above merges (Chan, Golub and LeVeque 1979), so x is read once and no square cancels. Blocks
- * depend on the shape alone.
+ * The one idea: a reduction (reduce.wgsl) whose running value is (n, sum, mean, M2). Groups of eight rows give theirs
+ * from registers, everything above merges (Chan, Golub and LeVeque 1979), so x is read once and no square cancels.
+ * Blocks depend on the shape alone.
  */
-import { ceilDiv, type Dispatch, elementsOf, type GpuLowering, type Param, type Value, widest } from './lower.ts';
+import { ceilDiv, type Dispatch, elementsOf, type GpuLowering, type Value, widest } from './lower.ts';
 import { spreadOf } from './reduce.ts';
 
 /** Rows that an invocation takes at a time. */
@@ -22,18 +22,20 @@ export function momentsSpread(rows: number, vectors: number) {
 
 /** The end of the reduction. */
 const storeMoments = `fn store(c: u32, sums: Sums) {
-  storeMean(c, sums.mean);
+  storeMean(c, sums.sum / TypeX(f32(p.rows)));
   storeVariance(c, sums.m2 / TypeX(f32(p.rows)));
 }`;
-/** A block's part, as rows of means and of M2 in turn. */
+/** A block's part: a row each of sums, of means and of M2. */
 const storePart = `fn store(i: u32, sums: Sums) {
-  let at = i + i / p.columns * p.columns;
-  storePart(at, sums.mean);
-  storePart(at + p.columns, sums.m2);
+  let at = i + 2u * (i / p.columns) * p.columns;
+  storePart(at, sums.sum);
+  storePart(at + p.columns, sums.mean);
+  storePart(at + 2u * p.columns, sums.m2);
 }`;
 const blockElement = `fn element(outer: u32, block: u32, c: u32) -> Sums {
-  let at = 2u * block * p.columns + c;
-  return Sums(f32(min(p.blockRows, p.rows - block * p.blockRows)), loadX(at), loadX(at + p.columns));
+  let at = 3u * block * p.columns + c;
+  let n = min(p.blockRows, p.rows - block * p.blockRows);
+  return Sums(f32(n), loadPart(at), loadPart(at + p.columns), loadPart(at + 2u * p.columns));
 }`;
 
 /** Input x [..., C]; outputs mean [C], variance [C]. */
@@ -43,31 +45,33 @@ export const momentsWgsl: GpuLowering<Record<string, never>> = (e, [x], [mean, v
   const vectors = channels / operand(x!).width;
   const rows = elementsOf(x!) / channels;
   const s = momentsSpread(rows, vectors);
+  const inputs = { x: operand(x!) };
   const final = { outputs: { mean: operand(mean!), variance: operand(variance!) }, store: storeMoments };
   const reduce = (
     spread: { readonly columns: number; readonly parts: number; readonly groups: number },
-    [red, block, blocks]: readonly [number, number, number],
-    from: Value,
-    files: readonly string[],
+    params: Readonly<Record<'red' | 'block' | 'blocks', number>>,
     { outputs, store }: { readonly outputs: Dispatch['outputs']; readonly store: string },
-    element = '',
-    params: Readonly<Record<string, Param>> = {},
+    rest: Pick<Dispatch, 'files' | 'inputs' | 'code'>,
   ) =>
     e.dispatch({
-      files: ['reduce', 'batchNorm', ...files],
+      files: ['reduce', 'batchNorm', ...rest.files],
       groups: spread.groups,
       consts: { COLUMNS: spread.columns, PARTS: spread.parts },
-      params: { columns: vectors, inner: vectors, red, block, blocks, rows, ...params },
-      inputs: { x: operand(from) },
+      params: { columns: vectors, inner: vectors, rows, blockRows: groupRows * s.blockGroups, ...params },
+      inputs: { ...inputs, ...rest.inputs },
       outputs,
-      code: `${element}\n${store}`,
+      code: `${rest.code ?? ''}\n${store}`,
     });
-  const whole = [s.rowGroups, s.blockGroups, s.blocks] as const;
-  if (s.blocks === 1) return reduce(s, whole, x!, ['batchNormRows'], final);
-  const part = e.temp(2 * s.blocks * channels);
-  reduce(s, whole, x!, ['batchNormRows'], { outputs: { part: operand(part) }, store: storePart });
+  const first = { red: s.rowGroups, block: s.blockGroups, blocks: s.blocks };
+  const rowsOfX = { files: ['batchNormRows'] };
+  if (s.blocks === 1) return reduce(s, first, final, rowsOfX);
+  const part = operand(e.temp(3 * s.blocks * channels));
+  reduce(s, first, { outputs: { part }, store: storePart }, rowsOfX);
   // 64 bytes of adjacent results, and a short walk.
   const [columns, parts] = [4, 64];
-  const second = { columns, parts, groups: ceilDiv(vectors, columns) };
-  reduce(second, [s.blocks, s.blocks, 1], part, [], final, blockElement, { blockRows: groupRows * s.blockGroups });
+  reduce({ columns, parts, groups: ceilDiv(vectors, columns) }, { red: s.blocks, block: s.blocks, blocks: 1 }, final, {
+    files: [],
+    inputs: { part },
+    code: blockElement,
+  });
 };

@@ -1,11 +1,12 @@
-// What moments keep of a set of rows: their number, mean, and sum of squared deviations from it (M2). Sums of squares
-// would cancel. Goes with reduce.wgsl.
+// What moments keep of a set of rows: their number and sum, their mean less the first row of x, and the sum of squared
+// deviations from their mean (M2). Sums of squares would cancel, and so would differences of means that share a large
+// offset; the sum gives the mean without the rounding of the shift. Goes with reduce.wgsl.
 //
-// Expects: operand x.
+// Expects: operand x, whose first p.inner vectors are the first row.
 
-struct Sums { n: f32, mean: TypeX, m2: TypeX }
+struct Sums { n: f32, sum: TypeX, mean: TypeX, m2: TypeX }
 
-fn start() -> Sums { return Sums(0.0f, TypeX(), TypeX()); }
+fn start() -> Sums { return Sums(0.0f, TypeX(), TypeX(), TypeX()); }
 
 // Chan, Golub and LeVeque 1979.
 fn merge(a: Sums, b: Sums) -> Sums {
@@ -13,5 +14,5 @@ fn merge(a: Sums, b: Sums) -> Sums {
   let n = a.n + b.n;
   let share = b.n / n;
   let d = b.mean - a.mean;
-  return Sums(n, fma(d, TypeX(share), a.mean), a.m2 + b.m2 + d * d * (a.n * share));
+  return Sums(n, a.sum + b.sum, fma(d, TypeX(share), a.mean), a.m2 + b.m2 + d * d * (a.n * share));
 }
