@@ -61,7 +61,7 @@ function tileFor(pass: Pass, g: DepthwiseGeometry, vectors: number): TileSize | 
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
 const placesOf = (feeds: readonly Feed[]) => [...new Set(feeds.map((f) => f.column))];
 
-/** `body` of every row of input that a tile reads, from (y, x) on: the products of what it loads. */
+/** Every row of input that a tile reads, from (y, x) on: what goes before it, its loads, their products. */
 function inputRows(
   rows: readonly Feed[],
   columns: readonly Feed[],
@@ -174,7 +174,7 @@ const powerUpTo = (n: number, most: number) => Math.min(most, 2 ** Math.ceil(Mat
  * How the first level of the weight gradient is spread: all taps of a small kernel, a row of taps or one tap per
  * workgroup; blocks of dy so that a batch of a training step keeps the GPU busy.
  */
-export function weightGradSpread({ batch, rows, columns, channels }: DepthwiseGeometry, vectors = channels / 4) {
+export function weightGradSpread({ batch, rows, columns }: DepthwiseGeometry, vectors: number) {
   const [kh, kw] = [rows.kernel, columns.kernel];
   const across = Math.min(outputsAcross, columns.outSize);
   const [tapsDown, tapsAcross] =
