@@ -18,15 +18,12 @@ export interface ArgReduceSpec {
   readonly output: Value;
 }
 
-/** Body of `fn keyOf(v: u32, r: u32) -> u32`. */
-function keyCode(op: 'max' | 'min', dtype: DType): string {
-  const order = op === 'max' ? 'key' : '~key';
-  if (dtype === 'i32') return `let key = v ^ 0x80000000u;\n  return ${order};`;
-  if (dtype !== 'f32') return `let key = v;\n  return ${order};`;
+/** Body of `fn keyOf(v: u32, r: u32) -> u32`: p.flip turns the order around. */
+function keyCode(dtype: DType): string {
+  if (dtype !== 'f32') return `return ${dtype === 'i32' ? '(v ^ 0x80000000u)' : 'v'} ^ p.flip;`;
   // A NaN is never better, and one in front is never beaten. -0 equals 0.
   return `if ((v & 0x7fffffffu) > 0x7f800000u) { return select(0u, 0xffffffffu, r == 0u); }
-  let key = select(v | 0x80000000u, ~v, v > 0x80000000u);
-  return ${order};`;
+  return select(v | 0x80000000u, ~v, v > 0x80000000u) ^ p.flip;`;
 }
 
 export function argReduceWgsl(e: GpuEmitter, { op, space, input, output }: ArgReduceSpec): void {
@@ -45,11 +42,18 @@ fn merge(a: Sums, b: Sums) -> Sums { return select(b, a, a.x > b.x || (a.x == b.
     label: 'argReduce',
     groups: spread.groups * spread.blocks,
     consts: { COLUMNS: spread.columns, PARTS: spread.parts },
-    params: { columns, inner, red, block: spread.block, blocks: spread.blocks },
+    params: {
+      columns,
+      inner,
+      red,
+      block: spread.block,
+      blocks: spread.blocks,
+      flip: op === 'max' ? 0 : 0xffffffff,
+    },
     inputs: { x: input.dtype === 'f32' || input.dtype === 'i32' ? bitsOf(input, 1) : single(input) },
     outputs: { y: bitsOf(partial ?? output, 1) },
     code: `${frame}fn keyOf(v: u32, r: u32) -> u32 {
-  ${keyCode(op, input.dtype)}
+  ${keyCode(input.dtype)}
 }
 fn element(o: u32, r: u32, i: u32) -> Sums { return Sums(keyOf(loadX((o * p.red + r) * p.inner + i), r), r); }
 ${partial ? planes : final}`,

@@ -19,7 +19,13 @@ import {
 
 /** A dispatch that calls `fn make(i: u32)` of its code for every i below `count`. */
 export function each(e: GpuEmitter, count: number, d: Omit<Dispatch, 'groups'>): void {
-  e.dispatch({ ...d, files: [...d.files, 'movement'], groups: ceilDiv(count, 64), params: { count, ...d.params } });
+  e.dispatch({
+    label: d.files.join('+'),
+    ...d,
+    files: [...d.files, 'movement'],
+    groups: ceilDiv(count, 64),
+    params: { count, ...d.params },
+  });
 }
 
 /** The operand as bits, to be moved only. */

