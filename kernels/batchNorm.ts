@@ -11,9 +11,12 @@ import { spreadOf } from './reduce.ts';
 /** Rows that an invocation takes at a time. */
 const groupRows = 8;
 
+/** Adjacent vectors that are worth loading together: 64 bytes. */
+const leastVectors = 4;
+
 /** How the first level is spread: as any reduction over the rows, in groups of them. */
 export function momentsSpread(rows: number, vectors: number) {
-  const { parts, columns, groups, block } = spreadOf([1, rows, vectors]);
+  const { parts, columns, groups, block } = spreadOf([1, rows, vectors], leastVectors);
   const rowGroups = ceilDiv(rows, groupRows);
   const blockGroups = ceilDiv(block, groupRows);
   const blocks = ceilDiv(rowGroups, blockGroups);

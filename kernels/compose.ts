@@ -100,7 +100,9 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
   /** Declares a binding, or gives the variable of one that is there: WebGPU forbids to bind a written buffer twice. */
   const bound: { operand: Operand; variable: string }[] = [];
   const bind = (name: string, o: Operand, writes: boolean): string => {
-    const known = bound.find((b) => sameBuffer(b.operand.value.buffer, o.value.buffer) && (writes || isOutput(b)));
+    const known = bound.find(
+      (b) => sameBuffer(b.operand.value.buffer, o.value.buffer) && (writes || isOutput(b) || name === 'pool'),
+    );
     if (known) {
       if (arrayType(known.operand) !== arrayType(o))
         throw new Error(`kernel operand '${name}': one buffer, two widths`);
@@ -118,6 +120,22 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
   const isOutput = (b: { operand: Operand }) =>
     outputs.some(([, o]) => sameBuffer(o.value.buffer, b.operand.value.buffer));
 
+  /** Declares how an operand is loaded. */
+  const declare = (name: string, o: Operand): void => {
+    if (!o.pool) {
+      lines.push(loadFunction(name, o, bind(name, o, false)));
+      return;
+    }
+    const variable = bind('pool', { value: o.pool.value, width: 1 }, false);
+    params[`${name}At`] = o.pool.at;
+    const one = (k: number) => `${variable}[at + ${k}u]`;
+    lines.push(
+      o.width === 1
+        ? `alias Type${capital(name)} = f32;\nfn load${capital(name)}(i: u32) -> f32 { return ${variable}[p.${name}At + i]; }`
+        : `alias Type${capital(name)} = vec4<f32>;\nfn load${capital(name)}(i: u32) -> vec4<f32> {\n  let at = p.${name}At + 4u * i;\n  return vec4<f32>(${[0, 1, 2, 3].map(one).join(', ')});\n}`,
+    );
+  };
+
   for (const [name, o] of outputs) {
     const variable = bind(name, o, true);
     lines.push(loadFunction(name, o, variable));
@@ -128,10 +146,9 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
     }
     const whole = o.width === 4 && fused.columns % 4 === 0;
     params.tailColumns = whole ? fused.columns / 4 : fused.columns;
-    const loads = fused.operands.map(({ value, kind, half = false }, k) => {
+    const loads = fused.operands.map(({ kind, ...rest }, k) => {
       const width = kind === 'scalar' || (kind === 'column' && !whole) ? 1 : o.width;
-      const operand: Operand = { value, width, half };
-      lines.push(loadFunction(`tail${k}`, operand, bind(`tail${k}`, operand, false)));
+      declare(`tail${k}`, { ...rest, width });
       return epilogueLoad(kind, k, o.width, whole);
     });
     const names = ['value', ...loads.map((_, k) => `tail${k}`)];
@@ -155,7 +172,7 @@ export function compose(d: Dispatch, tail?: { readonly epilogue: GpuEpilogue; re
       );
     }
   }
-  for (const [name, o] of Object.entries(d.inputs ?? {})) lines.push(loadFunction(name, o, bind(name, o, false)));
+  for (const [name, o] of Object.entries(d.inputs ?? {})) declare(name, o);
 
   const words = new DataView(new ArrayBuffer(Math.ceil(Object.keys(params).length / 4) * 16));
   Object.values(params).forEach((v, i) => {

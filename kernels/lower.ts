@@ -15,6 +15,8 @@ export interface GpuLimits {
   readonly subgroups: boolean;
   /** Storage buffers of one dispatch. */
   readonly storageBuffers: number;
+  /** Bytes of one buffer. */
+  readonly bufferBytes: number;
   /** Workgroup memory. */
   readonly workgroupBytes: number;
 }
@@ -30,6 +32,8 @@ export interface Operand {
   readonly bits?: boolean;
   /** Stored as float16, two to a word; kernels see f32. Set by the plan alone. */
   readonly half?: boolean;
+  /** Read from element `at` of a buffer that holds several small operands. Set by the plan alone. */
+  readonly pool?: { readonly value: Value; readonly at: number };
 }
 /** One element per index. */
 export const single = (value: Value): Operand => ({ value, width: 1 });
@@ -87,11 +91,7 @@ export type GpuLowering<Attrs> = (
 /** A fused pointwise tail: operand 0 of the expression is the op's result, operand i + 1 is `operands[i]`. */
 export interface GpuEpilogue {
   readonly expr: Expr;
-  readonly operands: readonly {
-    readonly value: Value;
-    readonly kind: 'column' | 'full' | 'scalar';
-    readonly half?: boolean;
-  }[];
+  readonly operands: readonly (Omit<Operand, 'width'> & { readonly kind: 'column' | 'full' | 'scalar' })[];
   /** Size of the result's last axis. */
   readonly columns: number;
 }

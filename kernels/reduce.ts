@@ -22,24 +22,31 @@ export interface ReduceSpec {
   readonly outputs: readonly Value[];
 }
 
-/** Invocations of a workgroup. */
+/** Invocations of a workgroup at most. */
 const workgroup = 256;
-/** Workgroups that keep a large GPU busy. */
-const busy = 512;
+/** Workgroups that keep a GPU busy, and those that a reduction is cut into where it is long. */
+const busy = 256;
+const many = 512;
 /** Elements that an invocation walks at least before another block is opened. */
 const leastWalk = 8;
 
 const powerUpTo = (n: number, most: number) => Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(1, n))));
 
-/** How a reduction is spread: results per workgroup, invocations per result, blocks of the reduced axis. */
-export function spreadOf([outer, red, inner]: readonly [number, number, number]) {
+/**
+ * How a reduction is spread: results per workgroup, invocations per result, blocks of the reduced axis.
+ * @param leastColumns adjacent results that are worth loading together: 64 bytes
+ */
+export function spreadOf([outer, red, inner]: readonly [number, number, number], leastColumns = 16) {
   // Adjacent invocations read adjacent memory: along the results where they lie so, else along the reduced axis.
-  const parts = inner > 1 ? workgroup / powerUpTo(inner, 64) : powerUpTo(red, workgroup);
-  const columns = workgroup / parts;
-  const groups = ceilDiv(outer * inner, columns);
-  const most = ceilDiv(red, parts * leastWalk);
-  const block = ceilDiv(red, Math.max(1, Math.min(most, ceilDiv(busy, groups))));
-  return { parts, columns, groups, block, blocks: Math.max(1, ceilDiv(red, block)) };
+  let parts = inner > 1 ? workgroup / powerUpTo(inner, 64) : powerUpTo(red, workgroup);
+  let columns = workgroup / parts;
+  const groups = () => ceilDiv(outer * inner, columns);
+  const most = () => ceilDiv(red, parts * leastWalk);
+  // Small ones take small workgroups rather than few.
+  while (inner > 1 && groups() * most() < busy && columns > leastColumns) columns /= 2;
+  while (inner > 1 && groups() * most() < busy && parts > 4) parts /= 2;
+  const block = ceilDiv(red, Math.max(1, Math.min(most(), ceilDiv(many, groups()))));
+  return { parts, columns, groups: groups(), block, blocks: Math.max(1, ceilDiv(red, block)) };
 }
 
 const starts = { sum: '0.0f', mean: '0.0f', max: '-0x1.fffffep+127f', min: '0x1.fffffep+127f' };

@@ -87,6 +87,7 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
       // Kernels also use the number of the subgroup, a later addition to the language.
       subgroups: features.includes('subgroups') && (source.wgslLanguageFeatures?.has('subgroup_id') ?? false),
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
+      bufferBytes: limits.maxBufferSize,
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     },
     timestamps: features.includes('timestamp-query'),

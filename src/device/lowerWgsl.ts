@@ -2,8 +2,8 @@
  * From fused steps to WGSL dispatches.
  *
  * The one idea: WebGPU forbids to bind one buffer for reading and for writing in a dispatch, even at places apart. So step
- * buffers are whole objects, shared by tensors whose lifetimes are apart, and views are bound at their offset; where
- * that is not aligned as WebGPU wants, they are copied first.
+ * memory is a few banks, and what a dispatch reads lies in others than what it writes. Views are bound at their offset;
+ * where that is not aligned as WebGPU wants, they are copied first.
  */
 import { type Composed, compose, paddedBytes } from '../../kernels/compose.ts';
 import {
@@ -23,17 +23,16 @@ import { DeviceError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Op } from '../ops/define.ts';
-import { placeObjects } from '../plan/arena.ts';
-import type { Fused, Step } from '../plan/fuse.ts';
+import { type Place, placeInBanks } from '../plan/arena.ts';
+import type { Fused, FuseOptions, Step } from '../plan/fuse.ts';
 import { type Lowered, lower, type Placed, type Sink } from '../plan/lower.ts';
 
 export type GpuCall = Composed;
 
 export interface LoweredWgsl extends Lowered<GpuCall> {
-  /** Number of the shared object of each step buffer. */
-  readonly objects: ReadonlyMap<number, number>;
-  /** Bytes of the objects, largest first. */
-  readonly objectBytes: readonly number[];
+  /** Where each step buffer lies. */
+  readonly places: ReadonlyMap<number, Place>;
+  readonly bankBytes: readonly number[];
 }
 
 /** Bind offsets are multiples of this on every adapter. */
@@ -104,8 +103,17 @@ class HalfStorage {
     return this.chosen.has(id) ? bytes / 2 : bytes;
   }
 }
+/** Elements of the largest tensor that is copied rather than bound, where a kernel has too many. */
+const smallTensor = 8192;
 /** Elements of the smallest tensor that is worth halving. */
 const leastHalf = 4096;
+
+/** What kernels of an adapter can take: small operands are copied together where they are too many to bind. */
+export const fuseFor = ({ storageBuffers }: GpuLimits): FuseOptions => ({
+  operands: 20,
+  buffers: storageBuffers,
+  small: smallTensor,
+});
 
 interface Tail {
   readonly epilogue: GpuEpilogue;
@@ -184,18 +192,69 @@ class Emitter implements GpuEmitter {
       ...this.tail,
       epilogue: {
         ...this.tail.epilogue,
-        operands: this.tail.epilogue.operands.map((o) => {
-          const { value, half: halved = false } = this.bindable({ value: o.value, width: 1 });
-          return { ...o, value, half: halved };
-        }),
+        operands: this.tail.epilogue.operands.map((o) => ({ ...this.bindable({ ...o, width: 1 }), kind: o.kind })),
       },
     };
-    const composed = compose({ ...d, inputs, outputs }, tail);
+    let composed = compose({ ...d, inputs, outputs }, tail);
+    if (composed.bindings.length > this.limits.storageBuffers) {
+      const pooled = this.pooled({ ...d, inputs, outputs }, tail);
+      composed = compose(pooled.d, pooled.tail);
+    }
     if (composed.bindings.length > this.limits.storageBuffers)
       throw new DeviceError(
         `webgpu: ${this.label}: expected at most ${this.limits.storageBuffers} buffers in one kernel (the adapter's limit), got ${composed.bindings.length}\nCombine its operands first, or use --device wasm.`,
       );
     this.sink.push({ ...composed, label: `${this.label}: ${composed.label}` });
+  }
+  /** The dispatch with its small operands copied into one buffer. */
+  private pooled(d: Dispatch, tail: Tail | undefined): { d: Dispatch; tail: Tail | undefined } {
+    const written = new Set(Object.values(d.outputs).map((o) => o.value.buffer.id));
+    const small = (o: Omit<Operand, 'width'>) =>
+      elementsOf(o.value) <= smallTensor &&
+      o.value.dtype === 'f32' &&
+      !o.half &&
+      !o.bits &&
+      !written.has(o.value.buffer.id);
+    const list = [...Object.values(d.inputs ?? {}), ...(tail?.epilogue.operands ?? [])].filter(small);
+    const places = new Map<string, number>();
+    const values: Value[] = [];
+    let size = 0;
+    const keyOfPlace = ({ buffer }: Value) => `${buffer.id}+${buffer.offset}`;
+    for (const { value } of list) {
+      if (places.has(keyOfPlace(value))) continue;
+      places.set(keyOfPlace(value), size);
+      values.push(value);
+      size += 4 * ceilDiv(elementsOf(value), 4);
+    }
+    const pool = this.temp(size);
+    const most = this.limits.storageBuffers - 1;
+    for (let from = 0; from < values.length; from += most) {
+      const part = values.slice(from, from + most);
+      const count = Math.max(...part.map(elementsOf));
+      const copies = part.map((_, k) => `if (i < p.n${k}) { storeY(i + p.at${k}, loadX${k}(i)); }`);
+      const packing = compose({
+        files: [],
+        label: 'gather small operands',
+        groups: ceilDiv(count, 64),
+        params: Object.fromEntries([
+          ['count', count],
+          ...part.flatMap((v, k) => [
+            [`n${k}`, elementsOf(v)],
+            [`at${k}`, places.get(keyOfPlace(v))!],
+          ]),
+        ]),
+        inputs: Object.fromEntries(part.map((value, k) => [`x${k}`, { value, width: 1 as const }])),
+        outputs: { y: { value: pool, width: 1 } },
+        code: oneEach(copies.join('\n  ')),
+      });
+      this.sink.push({ ...packing, label: `${this.label}: ${packing.label}` });
+    }
+    const read = <O extends Omit<Operand, 'width'>>(o: O): O =>
+      small(o) ? { ...o, pool: { value: pool, at: places.get(keyOfPlace(o.value))! } } : o;
+    return {
+      d: { ...d, inputs: Object.fromEntries(Object.entries(d.inputs ?? {}).map(([name, o]) => [name, read(o)])) },
+      tail: tail && { ...tail, epilogue: { ...tail.epilogue, operands: tail.epilogue.operands.map(read) } },
+    };
   }
 }
 
@@ -222,8 +281,14 @@ export function lowerWgsl(fused: Fused, limits: GpuLimits, { half = false } = {}
   const steps = lowered.homes.flatMap((h, id) =>
     h.kind === 'step' ? [{ ...h, id, bytes: paddedBytes(lowered.bytes[id]!) }] : [],
   );
-  const { objects, sizes } = placeObjects(steps);
-  return { ...lowered, objects: new Map(steps.map(({ id }, i) => [id, objects[i]!])), objectBytes: sizes };
+  const number = new Map(steps.map(({ id }, i) => [id, i]));
+  const apart = lowered.calls.flatMap(({ call: { bindings } }) => {
+    const side = (writes: boolean) =>
+      bindings.flatMap((b) => (b.writes === writes && number.has(b.buffer.id) ? [number.get(b.buffer.id)!] : []));
+    return side(true).flatMap((w) => side(false).map((r) => [w, r] as const));
+  });
+  const { places, bankBytes } = placeInBanks(steps, apart, limits.bufferBytes, alignment);
+  return { ...lowered, places: new Map(steps.map(({ id }, i) => [id, places[i]!])), bankBytes };
 }
 
 /** A step by name: its ops, and the module they are in. */
@@ -248,7 +313,6 @@ function lowerStep(plan: Plan, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tenso
   }
   const record = (s.node.op as Op).kernels;
   if (record.kind !== 'kernel') throw new Error(`${s.label}: not a kernel op`);
-  if (!record.wgsl) throw new DeviceError(`webgpu: '${nameOf(s)}' has no WGSL kernel\nUse --device wasm.`);
   const tail = s.epilogue && {
     of: outputs[0]!.buffer,
     epilogue: {
@@ -271,9 +335,9 @@ export function explainWgsl(l: LoweredWgsl): string {
     const shape = s ? s.outputs.map((o) => `${o.dtype}${showShape(o.shape)}`).join(' ') : 'copy';
     return ` ${call.label.slice(0, 80).padEnd(60)} ${shape.padEnd(32)} ${String(call.groups).padStart(7)} workgroups`;
   };
-  const total = l.objectBytes.reduce((a, b) => a + b, 0);
+  const total = l.bankBytes.reduce((a, b) => a + b, 0);
   return [
-    `${l.calls.length} dispatches, ${l.prologue.length} in the prologue, ${new Set(l.calls.map((c) => c.call.code)).size} kernels, ${(total / 1e6).toFixed(1)} MB of step memory in ${l.objectBytes.length} buffers, ${(bytesMoved(l) / 1e6).toFixed(1)} MB moved`,
+    `${l.calls.length} dispatches, ${l.prologue.length} in the prologue, ${new Set(l.calls.map((c) => c.call.code)).size} kernels, ${(total / 1e6).toFixed(1)} MB of step memory in ${l.bankBytes.length} banks, ${(bytesMoved(l) / 1e6).toFixed(1)} MB moved`,
     ...l.prologue.map((c) => `P${line(c)}`),
     ...l.calls.map((c) => ` ${line(c)}`),
   ].join('\n');

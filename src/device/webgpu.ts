@@ -13,7 +13,7 @@ import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
 import type { CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
 import { type GpuChoice, type GpuOptions, openGpu } from './gpu.ts';
-import { type GpuCall, type LoweredWgsl, lowerWgsl } from './lowerWgsl.ts';
+import { fuseFor, type GpuCall, type LoweredWgsl, lowerWgsl } from './lowerWgsl.ts';
 import { VariableCopies } from './variables.ts';
 import { WebGpuPlan } from './webgpuPlan.ts';
 
@@ -44,13 +44,13 @@ export class WebGpuDevice implements Device {
     upload: (v, to) => this.upload(to, v.host),
     free: (buffer) => this.release(buffer),
   });
-  /** Grows when the shared step objects moved: plans link anew. */
-  objectsVersion = 0;
+  /** Grows when the banks of step memory moved: plans link anew. */
+  banksVersion = 0;
   private readonly choice: GpuChoice;
   private readonly pipelines = new Map<string, Promise<Pipeline>>();
   private readonly layouts = new Map<string, { bind: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
   private readonly plans = new Set<WebGpuPlan>();
-  private objects: GPUBuffer[] = [];
+  private banks: GPUBuffer[] = [];
   private readonly live = new Map<GPUBuffer, number>();
   private last: Promise<unknown> = Promise.resolve();
   /** Why the device can no longer be used. */
@@ -113,10 +113,6 @@ export class WebGpuDevice implements Device {
   /** A buffer for kernels, zeroed. */
   alloc(bytes: number, label: string, flags: number = usage.storage | usage.copySrc | usage.copyDst): GPUBuffer {
     const size = paddedBytes(bytes);
-    if (size > this.choice.maxBytes)
-      throw new DeviceError(
-        `webgpu: expected a tensor of at most ${megabytes(this.choice.maxBytes)} (the adapter's limit), got ${megabytes(size)} for ${label}\nUse a smaller batch, more head blocks, or --device wasm.`,
-      );
     const buffer = this.gpu.createBuffer({ size, usage: flags, label });
     this.live.set(buffer, size);
     return buffer;
@@ -134,30 +130,26 @@ export class WebGpuDevice implements Device {
     this.gpu.queue.writeBuffer(to, offset + whole, rest);
   }
 
-  /** The shared object of a number, as large as the largest plan needs. */
-  object(i: number): GPUBuffer {
-    return this.objects[i]!;
+  /** A bank of step memory, as large as the largest plan needs; all plans share them, because they run in turns. */
+  bank(i: number): GPUBuffer {
+    return this.banks[i]!;
   }
-  private resizeObjects(sizes: readonly number[]): void {
-    const now = this.objects.map((b) => b.size);
-    if (sizes.length === now.length && sizes.every((n, i) => n === now[i])) return;
-    this.objectsVersion++;
-    const old = this.objects;
-    this.objects = [];
+  private resizeBanks(plans: readonly { readonly bankBytes: readonly number[] }[]): void {
+    const sizes: number[] = [];
+    for (const { bankBytes } of plans)
+      bankBytes.forEach((n, i) => {
+        sizes[i] = Math.max(sizes[i] ?? 0, n);
+      });
+    const old = this.banks;
+    if (sizes.length === old.length && sizes.every((n, i) => n === old[i]!.size)) return;
+    this.banksVersion++;
+    this.banks = [];
     old.forEach((b, i) => {
       if (b.size !== sizes[i]) this.release(b);
     });
     sizes.forEach((n, i) => {
-      this.objects.push(old[i]?.size === n ? old[i] : this.alloc(n, `step memory ${i}`));
+      this.banks.push(old[i]?.size === n ? old[i] : this.alloc(n, `step memory ${i}`));
     });
-  }
-  private static largest(plans: readonly { readonly objectBytes: readonly number[] }[]): number[] {
-    const out: number[] = [];
-    for (const { objectBytes } of plans)
-      objectBytes.forEach((n, i) => {
-        out[i] = Math.max(out[i] ?? 0, n);
-      });
-    return out;
   }
 
   /** Runs `work`, which creates buffers, and tells where the GPU's memory does not suffice. */
@@ -234,7 +226,7 @@ export class WebGpuDevice implements Device {
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Executable> {
     const { fuse: enabled = true, storage, onProgress } = options;
-    const lowered: LoweredWgsl = lowerWgsl(fuse(graph, { enabled, buffers: this.limits.storageBuffers }), this.limits, {
+    const lowered: LoweredWgsl = lowerWgsl(fuse(graph, { enabled, ...fuseFor(this.limits) }), this.limits, {
       half: storage === 'f16',
     });
     if (storage === 'f16' && lowered.assigned.length)
@@ -251,13 +243,13 @@ export class WebGpuDevice implements Device {
           return [call.code, pipeline] as const;
         }),
       );
-      const bytes = lowered.objectBytes.reduce((a, b) => a + b, 0);
+      const bytes = lowered.bankBytes.reduce((a, b) => a + b, 0);
       return this.withinMemory(bytes, () => {
         const plan = new WebGpuPlan(this, lowered, new Map(made), () => {
           this.plans.delete(plan);
-          if (!this.isLost) this.resizeObjects(WebGpuDevice.largest([...this.plans]));
+          if (!this.isLost) this.resizeBanks([...this.plans]);
         });
-        this.resizeObjects(WebGpuDevice.largest([...this.plans, plan]));
+        this.resizeBanks([...this.plans, plan]);
         this.plans.add(plan);
         return plan;
       });
@@ -303,7 +295,7 @@ export class WebGpuDevice implements Device {
   }
 
   stats(): DeviceStats {
-    const step = this.objects.reduce((n, b) => n + b.size, 0);
+    const step = this.banks.reduce((n, b) => n + b.size, 0);
     const all = [...this.live.values()].reduce((a, b) => a + b, 0);
     return {
       persistentBytes: all - step,

@@ -7,6 +7,7 @@
  * copied to a staging buffer that is mapped later.
  */
 import { paddedBytes } from '../../kernels/compose.ts';
+import type { Buffer } from '../core/buffer.ts';
 import { bytesOf, type Data, hostArray } from '../core/dtype.ts';
 import { DeviceError } from '../core/errors.ts';
 import { showShape, sizeOf } from '../core/shape.ts';
@@ -70,7 +71,7 @@ function encode(pass: GPUComputePassEncoder, list: readonly Linked[], at: number
 
 export class WebGpuPlan implements Executable {
   readonly stepBytes: number;
-  readonly objectBytes: readonly number[];
+  readonly bankBytes: readonly number[];
   readonly calls: number;
   readonly kernels: number;
   private readonly device: WebGpuDevice;
@@ -81,7 +82,7 @@ export class WebGpuPlan implements Executable {
   private readonly own = new Map<number, GPUBuffer>();
   private readonly params: GPUBuffer;
   private linked: readonly [readonly Linked[], readonly Linked[]] | undefined;
-  private linkedObjects = -1;
+  private linkedBanks = -1;
   private linkedVariables: { readonly variable: Variable; place: GPUBuffer }[] = [];
   private prologueSeen: number[] | undefined;
   private readonly staging: GPUBuffer[] = [];
@@ -97,8 +98,8 @@ export class WebGpuPlan implements Executable {
     this.lowered = lowered;
     this.pipelines = pipelines;
     this.onDispose = onDispose;
-    this.objectBytes = lowered.objectBytes;
-    this.stepBytes = lowered.objectBytes.reduce((a, b) => a + b, 0);
+    this.bankBytes = lowered.bankBytes;
+    this.stepBytes = lowered.bankBytes.reduce((a, b) => a + b, 0);
     this.calls = lowered.calls.length;
     this.kernels = new Set(lowered.calls.map((c) => c.call.code)).size;
     lowered.homes.forEach((h, id) => {
@@ -129,9 +130,14 @@ export class WebGpuPlan implements Executable {
 
   private bufferOf(id: number): GPUBuffer {
     const h = this.lowered.homes[id]!;
-    if (h.kind === 'step') return this.device.object(this.lowered.objects.get(id)!);
+    if (h.kind === 'step') return this.device.bank(this.lowered.places.get(id)!.bank);
     if (h.kind === 'variable') return this.device.variables.at(h.variable).place;
     return this.own.get(id)!;
+  }
+
+  /** Bytes from the start of `bufferOf`. */
+  private offsetOf({ id, offset }: Buffer): number {
+    return offset + (this.lowered.places.get(id)?.offset ?? 0);
   }
 
   private link(): readonly [readonly Linked[], readonly Linked[]] {
@@ -146,7 +152,7 @@ export class WebGpuPlan implements Executable {
           { binding: 0, resource: { buffer: this.params, offset, size: call.params.byteLength } },
           ...call.bindings.map((b, i) => ({
             binding: i + 1,
-            resource: { buffer: this.bufferOf(b.buffer.id), offset: b.buffer.offset, size: b.bytes },
+            resource: { buffer: this.bufferOf(b.buffer.id), offset: this.offsetOf(b.buffer), size: b.bytes },
           })),
         ],
       });
@@ -157,7 +163,7 @@ export class WebGpuPlan implements Executable {
     this.linkedVariables = lowered.homes.flatMap((h) =>
       h.kind === 'variable' ? [{ variable: h.variable, place: device.variables.at(h.variable).place }] : [],
     );
-    this.linkedObjects = device.objectsVersion;
+    this.linkedBanks = device.banksVersion;
     this.prologueSeen = undefined;
     this.linked = linked;
     return linked;
@@ -166,7 +172,7 @@ export class WebGpuPlan implements Executable {
   /** Uploads what the host changed and gives the dispatches, linked to where everything is now. */
   private prepare(inputs: ReadonlyMap<string, Data>): readonly [readonly Linked[], readonly Linked[]] {
     const { device, lowered } = this;
-    let current = this.linkedObjects === device.objectsVersion ? this.linked : undefined;
+    let current = this.linkedBanks === device.banksVersion ? this.linked : undefined;
     for (const l of this.linkedVariables) if (device.variables.at(l.variable).place !== l.place) current = undefined;
     const linked = current ?? this.link();
     lowered.homes.forEach((h, id) => {
@@ -222,9 +228,10 @@ export class WebGpuPlan implements Executable {
       this.staging.pop() ?? device.alloc(Math.max(16, this.stagingBytes), 'results', usage.mapRead | usage.copyDst);
     let at = 0;
     for (const { tensor, buffer } of lowered.outputs.values()) {
-      const skip = buffer.offset % 4;
+      const from = this.offsetOf(buffer);
+      const skip = from % 4;
       const size = Math.ceil((skip + tensor.size * bytesOf(tensor.dtype)) / 4) * 4;
-      if (size) encoder.copyBufferToBuffer(this.bufferOf(buffer.id), buffer.offset - skip, staging, at, size);
+      if (size) encoder.copyBufferToBuffer(this.bufferOf(buffer.id), from - skip, staging, at, size);
       at += this.bytesOut(tensor);
     }
     gpu.queue.submit([encoder.finish()]);

@@ -132,7 +132,7 @@ export interface ConvolutionFamily {
     inputGrad: Lowering<ConvGradAttrs>,
     weightGrad: Lowering<ConvGradAttrs>,
   ];
-  readonly wgsl?: readonly [
+  readonly wgsl: readonly [
     forward: GpuLowering<ConvAttrs>,
     inputGrad: GpuLowering<ConvGradAttrs>,
     weightGrad: GpuLowering<ConvGradAttrs>,
@@ -162,7 +162,7 @@ export function defineConvolution({ names, wasm, wgsl, check, cases, errorSample
       inputGrad.apply([dys[0]!, w!], { ...a, shape: x!.shape })[0],
       weightGrad.apply([x!, dys[0]!], { ...a, shape: w!.shape })[0],
     ],
-    kernels: { kind: 'kernel', wasm: wasm[0], ...(wgsl && { wgsl: wgsl[0] }), epilogue: true },
+    kernels: { kind: 'kernel', wasm: wasm[0], wgsl: wgsl[0], epilogue: true },
     cost: ([x, w], [y]) => ({ flops: convFlops(y!.shape, w!.shape), bytes: convBytes(x, w, y) }),
     samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: c.w }], attrs: c.a })),
     errorSamples,
@@ -175,7 +175,7 @@ export function defineConvolution({ names, wasm, wgsl, check, cases, errorSample
       forward.apply([dys[0]!, w!], a)[0],
       weightGrad.apply([dys[0]!, dy!], { ...a, shape: w!.shape })[0],
     ],
-    kernels: { kind: 'kernel', wasm: wasm[1], ...(wgsl && { wgsl: wgsl[1] }) },
+    kernels: { kind: 'kernel', wasm: wasm[1], wgsl: wgsl[1] },
     cost: ([dy, w], [dx]) => ({ flops: convFlops(dy!.shape, w!.shape), bytes: convBytes(dy, w, dx) }),
     samples: cases.map((c) => ({ inputs: [{ shape: yShape(c) }, { shape: c.w }], attrs: { ...c.a, shape: c.x } })),
     errorSamples: [],
@@ -188,7 +188,7 @@ export function defineConvolution({ names, wasm, wgsl, check, cases, errorSample
       inputGrad.apply([dy!, dys[0]!], { ...a, shape: x!.shape })[0],
       forward.apply([x!, dys[0]!], a)[0],
     ],
-    kernels: { kind: 'kernel', wasm: wasm[2], ...(wgsl && { wgsl: wgsl[2] }) },
+    kernels: { kind: 'kernel', wasm: wasm[2], wgsl: wgsl[2] },
     cost: ([x, dy], [dw]) => ({ flops: convFlops(dy!.shape, dw!.shape), bytes: convBytes(x, dy, dw) }),
     samples: cases.map((c) => ({ inputs: [{ shape: c.x }, { shape: yShape(c) }], attrs: { ...c.a, shape: c.w } })),
     errorSamples: [],

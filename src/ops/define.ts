@@ -79,7 +79,7 @@ export type Kernels<A> =
   | {
       readonly kind: 'kernel';
       readonly wasm: Lowering<A>;
-      readonly wgsl?: GpuLowering<A>;
+      readonly wgsl: GpuLowering<A>;
       readonly epilogue?: boolean;
     }
   /** Arithmetic per element: fused with its neighbours. Attributes hold the `Expr`. */

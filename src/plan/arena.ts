@@ -40,28 +40,63 @@ export function place(buffers: readonly Lifetime[]): { offsets: number[]; bytes:
   return { offsets, bytes: total };
 }
 
+export interface Place {
+  readonly bank: number;
+  readonly offset: number;
+}
+
 /**
- * The other way to place: whole objects instead of offsets, for devices where one buffer must not be read and written by
- * one kernel even at places apart. Buffers share an object when their lifetimes are apart. Largest first, each in the
- * smallest object that is free (shared objects, greedy by size, of the same paper). Objects come largest first.
+ * The same in several blocks ("banks"), for devices where one block must not be read and written by one kernel even at
+ * places apart: buffers with different sides of a kernel lie in different banks. Each goes where its bank grows least.
+ * @param apart pairs of buffers that must not share a bank
+ * @param maxBytes of one bank; a buffer larger than that gets a bank of its own
  */
-export function placeObjects(buffers: readonly Lifetime[]): { objects: number[]; sizes: number[] } {
+export function placeInBanks(
+  buffers: readonly Lifetime[],
+  apart: Iterable<readonly [number, number]>,
+  maxBytes: number,
+  alignTo = alignment,
+): { places: Place[]; bankBytes: number[] } {
+  const up = (n: number) => Math.ceil(n / alignTo) * alignTo;
+  const enemies = buffers.map(() => new Set<number>());
+  for (const [i, j] of apart) {
+    enemies[i]!.add(j);
+    enemies[j]!.add(i);
+  }
   const order = buffers.map((_, i) => i).sort((a, b) => buffers[b]!.bytes - buffers[a]!.bytes || a - b);
-  const members: Lifetime[][] = [];
-  const sizes: number[] = [];
-  const objects = new Array<number>(buffers.length).fill(0);
+  const places = new Array<Place>(buffers.length);
+  /** By bank: its buffers by offset. */
+  const banks: number[][] = [];
+  const bankBytes: number[] = [];
+  /** The lowest free place in a bank. */
+  const lowest = (bank: readonly number[], b: Lifetime): number => {
+    let at = 0;
+    for (const j of bank) {
+      const other = buffers[j]!;
+      if (other.end < b.start || other.start > b.end) continue;
+      if (at + up(b.bytes) <= places[j]!.offset) break;
+      at = Math.max(at, places[j]!.offset + up(other.bytes));
+    }
+    return at;
+  };
   for (const i of order) {
     const b = buffers[i]!;
-    // Sizes fall, so the last free object is the smallest, and large enough.
-    let at = members.length - 1;
-    while (at >= 0 && members[at]!.some((m) => m.end >= b.start && m.start <= b.end)) at--;
-    if (at < 0) {
-      at = members.length;
-      members.push([]);
-      sizes.push(b.bytes);
-    }
-    members[at]!.push(b);
-    objects[i] = at;
+    let best: { bank: number; offset: number; growth: number } | undefined;
+    banks.forEach((members, bank) => {
+      if (members.some((j) => enemies[i]!.has(j))) return;
+      const offset = lowest(members, b);
+      const end = offset + up(b.bytes);
+      if (end > maxBytes) return;
+      const growth = Math.max(0, end - bankBytes[bank]!);
+      if (!best || growth < best.growth) best = { bank, offset, growth };
+    });
+    const { bank, offset } = best ?? { bank: banks.push([]) - 1, offset: 0 };
+    bankBytes[bank] = Math.max(bankBytes[bank] ?? 0, offset + up(b.bytes));
+    places[i] = { bank, offset };
+    const members = banks[bank]!;
+    let k = members.length;
+    while (k > 0 && places[members[k - 1]!]!.offset > offset) k--;
+    members.splice(k, 0, i);
   }
-  return { objects, sizes };
+  return { places, bankBytes };
 }

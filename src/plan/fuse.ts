@@ -80,8 +80,10 @@ export interface FuseOptions {
   readonly enabled?: boolean;
   /** Most tensors that one fused kernel reads. Default 14. */
   readonly operands?: number;
-  /** Most tensors that one fused kernel reads or writes. Default: any number. */
+  /** Most tensors that one fused kernel reads or writes, small ones together counted as one. Default: any number. */
   readonly buffers?: number;
+  /** Elements of a small tensor at most. Default 0. */
+  readonly small?: number;
 }
 
 /** Rule 1: rebuilds the graph with equal nodes merged. Leaves stay as they are. */
@@ -153,9 +155,18 @@ function spaceStrides(operand: Shape, shape: Shape, axes: readonly number[]): [n
 
 export function fuse(
   graph: Graph,
-  { enabled = true, operands: maxOperands = 14, buffers: maxBuffers = Number.POSITIVE_INFINITY }: FuseOptions = {},
+  {
+    enabled = true,
+    operands: maxOperands = 14,
+    buffers: maxBuffers = Number.POSITIVE_INFINITY,
+    small = 0,
+  }: FuseOptions = {},
 ): Fused {
-  const mostRead = Math.min(maxOperands, maxBuffers - 1);
+  /** Whether one kernel can read these tensors and write that many. */
+  const fit = (sizes: readonly number[], outputs: number): boolean => {
+    const large = sizes.filter((n) => n > small).length;
+    return sizes.length <= maxOperands && large + (large < sizes.length ? 1 : 0) + outputs <= maxBuffers;
+  };
   const { nodes, of } = merge(graph);
   const outputs = new Map([...graph.outputs].map(([name, t]) => [name, of(t)]));
   const assigns = new Map([...graph.assigns].map(([v, t]) => [v, of(t)]));
@@ -172,11 +183,12 @@ export function fuse(
 
   // Rule 2, from the last node back: `inside` holds for each inlined node the kernels (by their node) it is part of.
   const inside = new Map<Node, Set<Node>>();
-  const reads = new Map<Node, Set<string>>();
+  /** What the kernel of a node reads, with the sizes. */
+  const reads = new Map<Node, Map<string, number>>();
   const isInlined = (n: Node) => inside.has(n);
   for (const n of [...nodes].reverse()) {
     const kind = kindOf(n);
-    if (kind === 'pointwise' || kind === 'reduce') reads.set(n, new Set(n.inputs.map((x) => x.id)));
+    if (kind === 'pointwise' || kind === 'reduce') reads.set(n, new Map(n.inputs.map((x) => [x.id, x.size])));
     if (!enabled || kind !== 'pointwise' || wanted.has(n.tensor().id)) continue;
     const out = n.outputs[0]!;
     if (out.dtype !== 'f32' && out.dtype !== 'bool') continue;
@@ -204,7 +216,7 @@ export function fuse(
     for (const k of kernels) {
       const key =
         kindOf(k) === 'reduce' ? `reduce ${k.inputs[0]!.shape} over ${(k.attrs as ReduceAttrs).axes}` : `${k.id}`;
-      groups.set(key, new Set([...(groups.get(key) ?? []), ...reads.get(k)!]));
+      groups.set(key, new Set([...(groups.get(key) ?? []), ...reads.get(k)!.keys()]));
     }
     let again = 0;
     for (const seen of groups.values()) again += full.filter((x) => !seen.has(x.id)).length;
@@ -212,9 +224,15 @@ export function fuse(
     const recompute = again + 0.1 * E.costOf(exprOf(n)) * (groups.size - 1);
     const store = full.length + 1 + groups.size;
     if (groups.size > 1 && recompute >= store) continue;
-    if ([...kernels].some((k) => new Set([...reads.get(k)!, ...n.inputs.map((x) => x.id)]).size > mostRead)) continue;
+    const withInputs = (k: Node) => {
+      const all = new Map(reads.get(k));
+      all.delete(n.tensor().id);
+      for (const x of n.inputs) all.set(x.id, x.size);
+      return all;
+    };
+    if ([...kernels].some((k) => !fit([...withInputs(k).values()], 1))) continue;
     inside.set(n, kernels);
-    for (const k of kernels) for (const x of n.inputs) reads.get(k)!.add(x.id);
+    for (const k of kernels) reads.set(k, withInputs(k));
   }
 
   const views = new Map<string, View>();
@@ -258,8 +276,8 @@ export function fuse(
       const made = new Map(s.inputs.map((tensor, index) => [tensor.id, { index, tensor }]));
       const expr = substituteOwn(expand(n, made, new Map()), made, own);
       const fresh = [...made.values()].filter((o) => !own.has(o.tensor.id));
-      if (fresh.length > mostRead || fresh.length + s.outputs.length + 1 > maxBuffers) continue;
-      if (fresh.some((o) => readyAt(o.tensor) >= i)) continue;
+      const sizes = fresh.map((o) => o.tensor.size);
+      if (!fit(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)) continue;
       const before = new Set(s.inputs.map((x) => x.id));
       const shares = [...readsOf(n, inside)].some((x) => own.has(x.id) || (before.has(x.id) && x.size === y.size));
       if (!shares) continue;
@@ -301,7 +319,8 @@ export function fuse(
       const all = [...made.values()];
       const read = new Set(E.inputsOf(expr));
       const shared = all.some((o) => o.index < s.inputs.length && read.has(o.index) && o.tensor.size === x.size);
-      if (!shared || all.length > mostRead || all.length + s.outputs.length + 1 > maxBuffers) continue;
+      const sizes = all.map((o) => o.tensor.size);
+      if (!shared || !fit(sizes, s.outputs.length + 1)) continue;
       if (all.some((o) => readyAt(o.tensor) >= i)) continue;
       const strides = all.map((o, k) => s.strides[k] ?? spaceStrides(o.tensor.shape, x.shape, axes));
       if (strides.some((v) => !v)) continue;
@@ -349,7 +368,7 @@ export function fuse(
       steps.push({ kind: 'op', label: n.op.name, path: n.path, node: n, inputs: n.inputs, outputs: made });
     }
   }
-  return { steps: enabled ? fuseEpilogues(steps, views, wanted, maxBuffers) : steps, views, inputs, outputs, assigns };
+  return { steps: enabled ? fuseEpilogues(steps, views, wanted, fit) : steps, views, inputs, outputs, assigns };
 }
 
 /** What a kernel at node n reads, inlined producers included. */
@@ -392,7 +411,7 @@ function fuseEpilogues(
   steps: readonly Step[],
   views: ReadonlyMap<string, View>,
   wanted: ReadonlySet<string>,
-  maxBuffers: number,
+  fit: (sizes: readonly number[], outputs: number) => boolean,
 ): Step[] {
   const uses = new Map<string, number>();
   for (const s of steps) for (const x of s.inputs) uses.set(x.id, (uses.get(x.id) ?? 0) + 1);
@@ -419,7 +438,9 @@ function fuseEpilogues(
       )
         continue;
       const rest = s.inputs.filter((t) => t.id !== x.id);
-      if (heavy.inputs.length + 1 + rest.length > maxBuffers) continue;
+      // The op's own operands are bound whatever their size.
+      const own = [...heavy.inputs, y].map(() => Number.POSITIVE_INFINITY);
+      if (!fit([...own, ...rest.map((t) => t.size)], 0)) continue;
       const columns = y.shape[y.rank - 1]!;
       const kinds = rest.map((t) =>
         t.size === 1

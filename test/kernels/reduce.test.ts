@@ -29,6 +29,7 @@ describe('the spread of a reduction', () => {
       [32 * 28 * 28, 128],
       [32 * 14 * 14, 256],
       [32 * 7 * 7, 512],
+      [32 * 7 * 7, 128],
     ] as const) {
       const s = spreadOf([1, rows, c]);
       expect(s.groups * s.blocks, `${rows}x${c}`).toBeGreaterThanOrEqual(256);
@@ -40,7 +41,7 @@ describe('the spread of a reduction', () => {
       const outer = shape.slice(0, axes[0]).reduce((n, d) => n * d, 1);
       const inner = shape.slice(axes.at(-1)! + 1).reduce((n, d) => n * d, 1);
       const s = spreadOf([outer, red, inner]);
-      expect(s.columns * s.parts).toBe(256);
+      expect(s.columns * s.parts).toBeLessThanOrEqual(256);
       expect(s.groups * s.columns).toBeGreaterThanOrEqual(outer * inner);
       expect(s.block * s.blocks).toBeGreaterThanOrEqual(red);
       expect(s.block * (s.blocks - 1)).toBeLessThan(red);
