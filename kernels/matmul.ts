@@ -1,5 +1,5 @@
 /** Matrix products on WebGPU: both sides are matrices in memory, in either direction, batched on one side or both. */
-import type { MatmulAttrs } from '../src/ops/matmul.ts';
+import type { MatmulAttrs } from '../native/matmul.ts';
 import { gemmWgsl, plainSide } from './gemm.ts';
 import { elementsOf, type GpuLowering } from './lower.ts';
 

@@ -39,7 +39,11 @@ function importsOf(file: string): Import[] {
   }));
 }
 
-const sources = [...filesIn('src', '.ts'), ...filesIn('native', '.ts'), ...filesIn('datasets', '.ts')];
+/** Written by the build. */
+const generated = 'kernels/sources.ts';
+const sources = ['src', 'native', 'kernels', 'datasets']
+  .flatMap((folder) => filesIn(folder, '.ts'))
+  .filter((f) => f !== generated);
 const imports = sources.flatMap(importsOf);
 const isOwn = (path: string) => /^(src|native|datasets|bench|kernels)\//.test(path);
 
@@ -53,6 +57,7 @@ const order: readonly (readonly string[])[] = [
   ['native encoder'],
   ['src/expr'],
   ['native'],
+  ['kernels'],
   ['src/ops'],
   ['src/grad.ts'],
   ['src/plan'],
@@ -93,9 +98,8 @@ describe('dependencies', () => {
     expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
   });
   it('name files that are there', () => {
-    const known = new Set([...sources, ...filesIn('bench', '.ts'), ...filesIn('kernels', '.ts')]);
-    // What `prepare` generates is not in the tree.
-    const missing = imports.filter(({ to }) => isOwn(to) && !known.has(to) && !to.startsWith('kernels/'));
+    const known = new Set([...sources, ...filesIn('bench', '.ts'), generated]);
+    const missing = imports.filter(({ to }) => isOwn(to) && !known.has(to));
     expect(missing.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
   });
   it('on packages are runtime dependencies', () => {
@@ -143,7 +147,7 @@ describe('the same-name rule', () => {
   it('an op file takes its kernels from the file of its name, or of its family', () => {
     const wrong = imports.filter(
       ({ from, to, typeOnly }) =>
-        from.startsWith('src/ops/') && to.startsWith('native/') && !typeOnly && familyOf(to) !== nameOf(from),
+        from.startsWith('src/ops/') && /^(native|kernels)\//.test(to) && !typeOnly && familyOf(to) !== nameOf(from),
     );
     expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
   });
@@ -160,8 +164,20 @@ describe('the same-name rule', () => {
       expect(users.length, file).toBeGreaterThan(0);
     }
   });
-  it('every WGSL file has the name of an op file', () => {
-    for (const file of filesIn('kernels', '.wgsl')) expect(familyOf(file), file).toBeDefined();
+  it('every op with kernels has its WGSL lowering in the file of its name', () => {
+    for (const family of families) {
+      const own = native.some((f) => nameOf(f) === family && /export (const|function) \w+Wasm\b/.test(text(f)));
+      if (own) expect(existsSync(`${root}kernels/${family}.ts`), `kernels/${family}.ts`).toBe(true);
+    }
+  });
+  it('every WGSL file has the name of a TypeScript file beside it, and is used', () => {
+    const beside = filesIn('kernels', '.ts');
+    const code = beside.filter((f) => f !== generated).map(text);
+    for (const file of filesIn('kernels', '.wgsl')) {
+      const stem = nameOf(file);
+      expect(beside.some((f) => new RegExp(`^${nameOf(f)}([A-Z]|$)`).test(stem)), file).toBe(true);
+      expect(code.some((c) => new RegExp(`['.\`]${stem}\\b`).test(c)), `${file} is used`).toBe(true);
+    }
   });
 });
 

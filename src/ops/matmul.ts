@@ -3,18 +3,13 @@
  * B [K, N], C [M, N]. Blocked and packed kernels in native/matmul.ts after Goto and van de Geijn 2008.
  */
 import { matmulWgsl } from '../../kernels/matmul.ts';
-import { matmulWasm } from '../../native/matmul.ts';
+import { type MatmulAttrs, matmulWasm } from '../../native/matmul.ts';
 import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { defineOp, shapeError } from './define.ts';
 import { reshape } from './movement.ts';
 import { add } from './pointwise.ts';
 import { sum } from './reduce.ts';
-
-export interface MatmulAttrs {
-  readonly transA: boolean;
-  readonly transB: boolean;
-}
 
 const dimsOf = (a: Shape, b: Shape, { transA, transB }: MatmulAttrs) => {
   const [p, q] = a.slice(-2) as [number, number];

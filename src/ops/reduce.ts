@@ -4,7 +4,7 @@
  * The one idea: any reduction is over the middle axis of [outer, reduced, inner]; other axis sets are transposed first.
  * A pointwise operand is computed inside the reduction's loop by the plan, never stored.
  */
-import { argReduceWgsl } from '../../kernels/argReduce.ts';
+import { argReduceWgsl } from '../../kernels/reduceArg.ts';
 import { argReduceWasm } from '../../native/reduce.ts';
 import type { Value } from '../core/buffer.ts';
 import { normalizeAxes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
