@@ -185,7 +185,7 @@ export function weightGradSpread({ batch, rows, columns }: DepthwiseGeometry, ve
   const channelGroups = ceilDiv(vectors, columnsOf);
   const tilesAcross = ceilDiv(columns.outSize, across);
   const tiles = batch * rows.outSize * tilesAcross;
-  const most = Math.min(ceilDiv(tiles, parts), ceilDiv(busyWorkgroups, channelGroups * tapGroups));
+  const most = Math.min(ceilDiv(tiles, parts), Math.floor(busyWorkgroups / (channelGroups * tapGroups)));
   const block = Math.max(1, ceilDiv(tiles, Math.max(1, most)));
   const blocks = Math.max(1, ceilDiv(tiles, block));
   return {
