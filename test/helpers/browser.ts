@@ -68,33 +68,34 @@ export type Files = ReadonlyMap<string, string | Uint8Array>;
 /** A page of one script, for `serve`. */
 export const scriptPage = (code: string): Files =>
   new Map([
-    ['index.html', '<!doctype html><title>facegrad</title><script type="module" src="./main.js"></script>'],
+    [
+      'index.html',
+      '<!doctype html><title>facegrad</title><link rel="icon" href="data:,"><script type="module" src="./main.js"></script>',
+    ],
     ['main.js', code],
   ]);
 
+/** The headers that let pages share memory among threads. */
+export const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+} as const;
+
 export interface Site {
-  /** Cross-origin isolated, so that memory may be shared. */
-  readonly isolated: string;
-  readonly plain: string;
-  close(): void;
+  readonly address: string;
+  close(): unknown;
 }
-/** Serves files under two addresses. */
-export async function serve(files: Files): Promise<Site> {
+export async function serve(files: Files, { isolated = true } = {}): Promise<Site> {
   const server = createServer(({ url = '' }, response) => {
-    const [, mode, ...rest] = new URL(url, 'http://localhost').pathname.split('/');
-    const path = rest.join('/') || 'index.html';
-    if (mode === 'isolated') {
-      response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
-      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
-    }
+    if (isolated) for (const [name, value] of Object.entries(isolation)) response.setHeader(name, value);
+    const path = new URL(url, 'http://localhost').pathname.slice(1) || 'index.html';
     const body = files.get(path);
     response.statusCode = body === undefined ? 404 : 200;
     response.setHeader('Content-Type', types[extname(path)] ?? 'application/octet-stream');
     response.end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { isolated: `${address}/isolated/`, plain: `${address}/plain/`, close: () => server.close() };
+  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() };
 }
 
 export interface Tab {
@@ -105,12 +106,12 @@ export interface Tab {
   close(): Promise<void>;
 }
 /** Opens a page whose script sets the global `ready` when it has run. */
-export async function open(browser: Browser, address: string): Promise<Tab> {
+export async function open(browser: Browser, { address }: Site): Promise<Tab> {
   const page: Page = await browser.newPage();
   const problems: string[] = [];
   page.on('pageerror', (e) => problems.push(e.message));
   page.on('console', (m) => {
-    if (['error', 'warning'].includes(m.type())) problems.push(`${m.type()}: ${m.text()}`);
+    if (['error', 'warning'].includes(m.type())) problems.push(`${m.type()}: ${m.text()} (${m.location().url})`);
   });
   await page.goto(address);
   await page.waitForFunction('globalThis.ready', undefined, { timeout: 20_000 }).catch((e: Error) => {

@@ -59,15 +59,16 @@ globalThis.train = async (options) => {
 globalThis.ready = true;`;
 
 let browser: Browser;
-let site: Site;
+let sites: Record<'isolated' | 'plain', Site>;
 beforeAll(async () => {
   if (noBrowser) return;
-  site = await serve(scriptPage((await bundle(page)).code));
+  const files = scriptPage((await bundle(page)).code);
+  sites = { isolated: await serve(files), plain: await serve(files, { isolated: false }) };
   browser = await launch();
 });
 afterAll(async () => {
   await browser?.close();
-  site?.close();
+  for (const site of Object.values(sites ?? {})) site.close();
 });
 
 interface Trained {
@@ -78,7 +79,7 @@ interface Trained {
   isolated: boolean;
 }
 async function trainIn(mode: 'isolated' | 'plain', options: WasmOptions): Promise<Trained> {
-  const tab = await open(browser, site[mode]);
+  const tab = await open(browser, sites[mode]);
   const result = await tab.run<Trained>(`train(${JSON.stringify(options)})`);
   expect(tab.problems).toEqual([]);
   await tab.close();
