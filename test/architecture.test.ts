@@ -175,8 +175,14 @@ describe('the same-name rule', () => {
     const code = beside.filter((f) => f !== generated).map(text);
     for (const file of filesIn('kernels', '.wgsl')) {
       const stem = nameOf(file);
-      expect(beside.some((f) => new RegExp(`^${nameOf(f)}([A-Z]|$)`).test(stem)), file).toBe(true);
-      expect(code.some((c) => new RegExp(`['.\`]${stem}\\b`).test(c)), `${file} is used`).toBe(true);
+      expect(
+        beside.some((f) => new RegExp(`^${nameOf(f)}([A-Z]|$)`).test(stem)),
+        file,
+      ).toBe(true);
+      expect(
+        code.some((c) => new RegExp(`['.\`]${stem}\\b`).test(c)),
+        `${file} is used`,
+      ).toBe(true);
     }
   });
 });
