@@ -4,41 +4,59 @@
 import { declareWide } from '../src/device/mode.ts';
 import { benchConvolutions, denseLayers, depthwiseLayers } from './convolutions.ts';
 import { benchGemm } from './gemm.ts';
+import { openWebGpu } from './gpu.ts';
 import { benchForward } from './models.ts';
 import { benchOps } from './ops.ts';
-import type { Order, Told } from './order.ts';
+import { type Order, type Told, timedWorks } from './order.ts';
 import { higher, measureRoofline } from './roofline.ts';
 import type { Ceilings, Result, Summary } from './table.ts';
-import { benchTrain, type KernelRow } from './train.ts';
+import type { TracedRun } from './trace.ts';
+import { benchTrain } from './train.ts';
 
 const tell = (told: Told) => new Promise<void>((resolve) => process.send!(told, () => resolve()));
 
+/** What there is for a GPU: none of the timed works without its clock, and little of anything where a program plays it. */
+async function look(order: Order, log: (line: string) => void) {
+  if (order.mode !== 'webgpu') return { works: order.works, timed: true, onCpu: false };
+  const device = await openWebGpu();
+  const { timestamps: timed, onCpu } = device;
+  await tell({ type: 'gpu', name: device.info().reason });
+  await device.dispose();
+  if (onCpu)
+    log('WebGPU runs on the CPU here (a software adapter): small batches, and figures that say nothing about GPUs');
+  if (!timed) log('this adapter has no timestamp queries: no ceilings, no shares of them, and no times of kernels');
+  return { works: timed ? order.works : order.works.filter((w) => !timedWorks.has(w)), timed, onCpu };
+}
+
 async function measure(order: Order): Promise<void> {
-  const { mode, works, seconds, rounds } = order;
+  const { mode, seconds, rounds } = order;
   const log = (line: string) => void tell({ type: 'log', line });
+  const { works, timed, onCpu } = await look(order, log);
   const give = (
     work: string,
     {
       results,
       summaries = [],
-      kernels,
-    }: { results: readonly Result[]; summaries?: readonly Summary[]; kernels?: readonly KernelRow[] },
-  ) => tell({ type: 'results', work, results, summaries, ...(kernels ? { kernels } : {}) });
+      profiles = [],
+    }: { results: readonly Result[]; summaries?: readonly Summary[]; profiles?: readonly TracedRun[] },
+  ) => tell({ type: 'results', work, results, summaries, profiles });
 
-  const first = await measureRoofline(mode, order.threads, Math.min(seconds, 1));
-  let { ceilings } = first;
-  await give('roofline', first);
+  let ceilings: Ceilings = [];
+  if (timed) {
+    const first = await measureRoofline(mode, order.threads, Math.min(seconds, 1));
+    ceilings = first.ceilings;
+    await give('roofline', first);
+  }
   /** The ceilings are taken again before each kind of work: on a busy machine the highest counts. */
   const again = async (): Promise<Ceilings> => {
+    if (!timed) return ceilings;
     ceilings = higher(ceilings, (await measureRoofline(mode, order.threads, Math.min(seconds, 0.5))).ceilings);
     return ceilings;
   };
+  const batches = order.batches ?? (onCpu ? [1] : [1, 32]);
+  const batch = order.batches?.[0] ?? (onCpu ? 2 : 32);
   if (works.includes('gemm'))
-    await give(
-      'gemm',
-      await benchGemm({ mode, batches: order.batches ?? [1, 32], seconds: seconds / 3 }, await again()),
-    );
-  const batch = order.batches?.[0] ?? 32;
+    await give('gemm', await benchGemm({ mode, batches, seconds: seconds / 3 }, await again()));
   if (works.includes('depthwise')) {
     const options = { mode, batch, seconds: seconds / 4 };
     await give('depthwise', await benchConvolutions('depthwise', depthwiseLayers(), options, await again()));
@@ -50,8 +68,8 @@ async function measure(order: Order): Promise<void> {
     await give('ops', { results: await benchOps({ mode, threads, seconds: seconds / 4 }, ceilings) });
   }
   if (works.includes('forward')) {
-    const batches = order.batches ?? [1, 32];
-    await give('forward', await benchForward({ mode, batches, threads: order.forwardThreads, seconds }, await again()));
+    const options = { mode, batches, threads: order.forwardThreads, seconds, profile: order.profile, log };
+    await give('forward', await benchForward(options, await again()));
   }
   if (works.includes('train'))
     await give(

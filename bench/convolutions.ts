@@ -1,8 +1,6 @@
-/** Convolutions on one thread, all three passes: the depthwise layers of MobileFaceNet, and dense ones of ResNets. */
-import { type ConvAttrs, conv2dInputGradWasm, conv2dWasm, conv2dWeightGradWasm } from '../native/conv2d.ts';
-import { depthwiseInputGradWasm, depthwiseWasm, depthwiseWeightGradWasm } from '../native/depthwise.ts';
-import type { Lowering } from '../native/lower.ts';
-import { KernelBench, modeOf } from './kernels.ts';
+/** Convolutions on one thread or the GPU, all three passes: the depthwise layers of MobileFaceNet, and dense ones of ResNets. */
+import type { ConvAttrs } from '../src/ops/convolution.ts';
+import { openOp } from './kernels.ts';
 import type { ModeName } from './machine.ts';
 import { mobileFaceNet } from './peers/net.ts';
 import { geometricMean, sampleAll } from './sample.ts';
@@ -64,6 +62,7 @@ export async function benchConvolutions(
   ceilings: Ceilings,
 ): Promise<{ results: Result[]; summaries: Summary[] }> {
   const results: Result[] = [];
+  const threads = mode === 'webgpu' ? 0 : 1;
   for (const { size, cin, cout, kernel, stride, depthwise } of layers) {
     const pad = kernel === size ? 0 : (kernel - 1) >> 1;
     const out = Math.floor((size + 2 * pad - kernel) / stride) + 1;
@@ -74,18 +73,19 @@ export async function benchConvolutions(
     const y = [batch, out, out, cout];
     const flops = (2 * batch * out * out * cout * kernel * kernel * cin) / groups;
     const bytes = 4 * [x, w, y].reduce((n, s) => n + s.reduce((a, b) => a * b, 1), 0);
-    const passes: [string, Lowering<ConvAttrs>, number[][], number[]][] = [
-      ['forward', depthwise ? depthwiseWasm : conv2dWasm, [x, w], y],
-      ['dx', depthwise ? depthwiseInputGradWasm : conv2dInputGradWasm, [y, w], x],
-      ['dw', depthwise ? depthwiseWeightGradWasm : conv2dWeightGradWasm, [x, y], w],
+    const family = depthwise ? 'depthwise' : 'conv2d';
+    const passes: [string, string, number[][], number[]][] = [
+      ['forward', depthwise ? 'depthwiseConv2d' : 'conv2d', [x, w], y],
+      ['dx', `${family}InputGrad`, [y, w], x],
+      ['dw', `${family}WeightGrad`, [x, y], w],
     ];
-    for (const [pass, lower, inputs, output] of passes) {
-      const bench = await KernelBench.create(modeOf(mode));
-      const run = bench.lowering(lower, inputs, [output], attrs);
+    for (const [pass, opName, inputs, output] of passes) {
+      const op = await openOp(opName, mode, threads, inputs, output, { ...attrs, shape: output });
       const channels = depthwise ? `${cin}` : `${cin}-${cout}`;
       const work = `${name} ${pass} b${batch} ${size}x${size} ${channels} k${kernel} s${stride}`;
-      const [ms] = await sampleAll([{ name: work, run }], { seconds });
-      results.push(resultOf({ work, threads: 1, mode, flops, bytes }, ms!, ceilings));
+      const [ms] = await sampleAll([{ name: work, run: op.run }], { seconds });
+      await op.close();
+      results.push(resultOf({ work, threads, mode, flops, bytes }, ms!, ceilings));
     }
   }
   const summaries = (['forward', 'dx', 'dw'] as const).map((pass): Summary => {

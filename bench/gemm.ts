@@ -1,11 +1,11 @@
 /**
- * Matrix products at MobileFaceNet's own shapes, one thread, as a share of the mode's multiply-add peak.
+ * Matrix products at MobileFaceNet's own shapes, on one thread or the GPU, as a share of the mode's multiply-add peak.
  *
  * Packing of B and, for weight gradients, the merge of partial sums are part of the time, though an inference plan
  * packs its weights once and for all.
  */
-import { type MatmulAttrs, matmulWasm } from '../native/matmul.ts';
-import { KernelBench, modeOf } from './kernels.ts';
+import type { MatmulAttrs } from '../native/matmul.ts';
+import { openOp } from './kernels.ts';
 import type { ModeName } from './machine.ts';
 import { mobileFaceNet } from './peers/net.ts';
 import { geometricMean, sampleAll } from './sample.ts';
@@ -56,13 +56,14 @@ export async function benchGemm(
 ): Promise<{ results: Result[]; summaries: Summary[] }> {
   const results: Result[] = [];
   const summaries: Summary[] = [];
+  const threads = mode === 'webgpu' ? 0 : 1;
   const time = async (work: string, { pass, m, n, k }: GemmCase) => {
-    const bench = await KernelBench.create(modeOf(mode));
     const attrs = attrsOf[pass];
     const inputs = [attrs.transA ? [k, m] : [m, k], attrs.transB ? [n, k] : [k, n]];
-    const run = bench.lowering(matmulWasm, inputs, [[m, n]], attrs);
-    const [ms] = await sampleAll([{ name: work, run }], { seconds });
-    const row = resultOf({ work, threads: 1, mode, flops: 2 * m * n * k }, ms!, ceilings);
+    const op = await openOp('matmul', mode, threads, inputs, [m, n], attrs);
+    const [ms] = await sampleAll([{ name: work, run: op.run }], { seconds });
+    await op.close();
+    const row = resultOf({ work, threads, mode, flops: 2 * m * n * k }, ms!, ceilings);
     results.push(row);
     return row;
   };

@@ -7,11 +7,15 @@
 import { blockHeaderWords, type Kernel } from '../native/kernel.ts';
 import type { Buffer, Emitter, Lowering, Value } from '../native/lower.ts';
 import type { Mode } from '../native/wasm.ts';
+import { DeviceError } from '../src/core/errors.ts';
 import { DeviceMemory } from '../src/device/memory.ts';
 import { InlineRunner, type Runner, ThreadPool, wordsPerCall } from '../src/device/threads.ts';
+import { registry } from '../src/ops/define.ts';
+import '../src/ops/index.ts';
+import { GpuBench } from './gpu.ts';
 import type { ModeName } from './machine.ts';
 
-/** The mode of this process, which must have been started with the flags that it needs. */
+/** The WASM mode of this process, which must have been started with the flags that it needs. */
 export const modeOf = (name: ModeName): Mode => ({ relaxed: true, wide: name === 'wide', shared: true });
 
 interface Call {
@@ -120,4 +124,25 @@ export class KernelBench {
   close(): Promise<void> {
     return this.runner.close();
   }
+}
+
+/** One f32 op with kernels of its own, alone in the mode of this process. Close it when it is measured. */
+export async function openOp(
+  name: string,
+  mode: ModeName,
+  threads: number,
+  inputs: readonly (readonly number[])[],
+  output: readonly number[],
+  attrs: unknown,
+): Promise<{ run: () => Promise<number | undefined>; close: () => Promise<void> }> {
+  const kernels = registry.get(name)?.kernels;
+  if (kernels?.kind !== 'kernel') throw new TypeError(`bench: '${name}' has no kernels of its own`);
+  if (mode !== 'webgpu') {
+    const bench = await KernelBench.create(modeOf(mode), threads);
+    return { run: bench.lowering(kernels.wasm, inputs, [output], attrs), close: () => bench.close() };
+  }
+  if (!kernels.wgsl) throw new DeviceError(`webgpu: '${name}' has no WGSL kernel\nMeasure it on WASM.`);
+  const bench = await GpuBench.create();
+  const values = inputs.map((shape) => bench.value(shape));
+  return { run: bench.lowering(kernels.wgsl, values, [bench.value(output)], attrs), close: () => bench.close() };
 }

@@ -6,7 +6,9 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
-export type ModeName = 'narrow' | 'wide';
+/** WASM kernels of 128 bits or of 256. */
+export type WasmMode = 'narrow' | 'wide';
+export type ModeName = WasmMode | 'webgpu';
 
 export interface MachineBlock {
   readonly cpu: string;
@@ -15,7 +17,8 @@ export interface MachineBlock {
   readonly os: string;
   readonly node: string;
   readonly v8: string;
-  /** What was measured: 128-bit kernels, 256-bit kernels. */
+  /** The adapter that WebGPU gave. */
+  readonly gpu?: string;
   readonly modes: readonly ModeName[];
   /** Flags of the measuring processes, by mode. */
   readonly flags: Readonly<Partial<Record<ModeName, readonly string[]>>>;
@@ -27,6 +30,7 @@ export const machineBlock = (
   modes: readonly ModeName[],
   flags: MachineBlock['flags'],
   before: number,
+  gpu?: string,
 ): MachineBlock => ({
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
   cores: availableParallelism(),
@@ -34,6 +38,7 @@ export const machineBlock = (
   os: `${type()} ${release()}`,
   node: process.version,
   v8: process.versions.v8,
+  ...(gpu ? { gpu } : {}),
   modes,
   flags,
   load: { before, after: loadNow() },

@@ -2,34 +2,42 @@
  * The benchmark: what is measured in which mode, and how it is shown.
  *
  * The one idea: narrow (128-bit) and wide (256-bit) kernels need different V8 flags, which hold for a whole process, so
- * every mode is measured in a process of its own and one call can give both.
+ * every mode, the GPU being one more, is measured in a process of its own and one call can give all.
  */
 import { fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import * as errors from '../src/core/errors.ts';
-import { commitOf, loadNow, type MachineBlock, type ModeName, machineBlock } from './machine.ts';
+import { commitOf, loadNow, type MachineBlock, type ModeName, machineBlock, type WasmMode } from './machine.ts';
 import { type Order, type Told, type WorkName, workNames } from './order.ts';
+import { type PlanProfile, profileTable } from './profile.ts';
 import { type Result, resultTable, type Summary, summaryLine } from './table.ts';
-import { type KernelRow, kernelTable } from './train.ts';
+import { chromeTrace, type TracedRun } from './trace.ts';
 
-export { type ModeName, type WorkName, workNames };
+export { type WasmMode, type WorkName, workNames };
+
+export type BenchDevice = 'wasm' | 'webgpu';
 
 export interface BenchOptions {
   /** Default: everything but `peers`, which are to be installed first. */
   readonly works?: readonly WorkName[];
-  /** Default: all that this Node has. */
-  readonly modes?: readonly ModeName[];
+  /** Default: WASM. */
+  readonly devices?: readonly BenchDevice[];
+  /** Of WASM; default: all that this Node has. */
+  readonly modes?: readonly WasmMode[];
   readonly threads?: number;
   readonly batches?: readonly number[];
   readonly classes?: number;
   /** Seconds of measuring for each figure; a training step gets twelve times as long. Default 1. */
   readonly seconds?: number;
   readonly rounds?: number;
+  /** Time the kernels of whole networks. */
   readonly profile?: boolean;
   readonly torch?: boolean;
   readonly install?: boolean;
+  /** Where a Chrome trace of the profiled runs goes. */
+  readonly trace?: string;
   /** Where the results go as JSON. */
   readonly out?: string;
   /** Text for the user as it comes. Default: none. */
@@ -42,16 +50,23 @@ export interface Report {
   readonly commit: string | null;
   readonly results: readonly Result[];
   readonly summaries: readonly Summary[];
-  /** Kernel calls of a training step, where asked for, by mode. */
-  readonly kernels?: Readonly<Partial<Record<ModeName, readonly KernelRow[]>>>;
+  /** Where asked for: the kernels of the plans. */
+  readonly profiles?: readonly PlanProfile[];
 }
 
 const v8Major = Number(process.versions.v8.split('.')[0]);
 const nodeMajor = Number(process.versions.node.split('.')[0]);
 
+const titles: Readonly<Record<ModeName, string>> = {
+  narrow: '128-bit kernels',
+  wide: '256-bit kernels',
+  webgpu: 'WebGPU',
+};
+
 /** V8 flags of a mode in this Node; undefined where it cannot have it. */
 export function flagsOf(mode: ModeName): string[] | undefined {
   const relaxed = nodeMajor < 22 ? ['--experimental-wasm-relaxed-simd'] : [];
+  if (mode === 'webgpu') return [];
   if (mode === 'narrow') return relaxed;
   return v8Major >= 13 ? ['--experimental-wasm-revectorize'] : undefined;
 }
@@ -85,32 +100,41 @@ export async function runBench(options: BenchOptions = {}): Promise<Report> {
   const print = options.print ?? (() => {});
   const before = loadNow();
   const cores = availableParallelism();
-  const modes = options.modes ?? (['narrow', 'wide'] as const).filter((m) => flagsOf(m));
+  const { devices = ['wasm'] } = options;
+  const wasmModes = devices.includes('wasm')
+    ? (options.modes ?? (['narrow', 'wide'] as const).filter((m) => flagsOf(m)))
+    : [];
+  const modes: ModeName[] = [...wasmModes, ...(devices.includes('webgpu') ? ['webgpu' as const] : [])];
   for (const mode of modes)
     if (!flagsOf(mode))
       throw new errors.UsageError(
         `bench: expected Node 24 or newer for 256-bit kernels, got ${process.version}\nRun it through npm (npm run bench), or with --mode narrow.`,
       );
   const { threads } = options;
-  const forwardThreads = threads === undefined ? (cores > 1 ? [1, 2] : [1]) : [threads];
-  const trainThreads = threads ?? Math.min(2, cores);
-  const all = [...new Set([1, ...forwardThreads, trainThreads, ...(works.includes('roofline') ? [cores] : [])])];
+  const wasmThreads = {
+    forwardThreads: threads === undefined ? (cores > 1 ? [1, 2] : [1]) : [threads],
+    trainThreads: threads ?? Math.min(2, cores),
+  };
+  const gpuThreads = { forwardThreads: [0], trainThreads: 0 };
   const results: Result[] = [];
   const summaries: Summary[] = [];
-  const kernels: Partial<Record<ModeName, readonly KernelRow[]>> = {};
+  const traced: TracedRun[] = [];
+  let gpu: string | undefined;
   for (const mode of modes) {
+    const counts = mode === 'webgpu' ? gpuThreads : wasmThreads;
+    const others = mode === 'webgpu' ? [] : [1, ...(works.includes('roofline') ? [cores] : [])];
+    const all = [...new Set([...others, ...counts.forwardThreads, counts.trainThreads])];
     const order: Order = {
       mode,
-      works,
+      works: mode === 'webgpu' ? works.filter((w) => w !== 'peers') : works,
       threads: all.sort((a, b) => a - b),
-      forwardThreads,
-      trainThreads,
+      ...counts,
       classes,
       seconds,
       rounds,
-      profile: options.profile ?? false,
-      // PyTorch knows no modes: it runs next to the fastest.
-      torch: (options.torch ?? true) && mode === modes[modes.length - 1],
+      profile: (options.profile ?? false) || options.trace !== undefined,
+      // PyTorch knows no modes: it runs next to the fastest on the CPU.
+      torch: (options.torch ?? true) && mode === wasmModes.at(-1),
       install: options.install ?? false,
       flags: flagsOf(mode)!,
       ...(options.batches ? { batches: options.batches } : {}),
@@ -118,38 +142,47 @@ export async function runBench(options: BenchOptions = {}): Promise<Report> {
     await runChild(order, (told) => {
       if (told.type === 'log') return options.log?.(told.line);
       if (told.type === 'error') return;
+      if (told.type === 'gpu') {
+        gpu = told.name;
+        return;
+      }
       results.push(...told.results);
       summaries.push(...told.summaries);
       const table = told.results.length ? `${resultTable(told.results)}\n` : '';
       const lines = told.summaries.map((s) => `  ${summaryLine(s)}\n`).join('');
-      print(`${told.work}, ${mode === 'wide' ? '256-bit' : '128-bit'} kernels\n${table}${lines}`);
-      if (told.kernels) {
-        kernels[mode] = told.kernels;
-        print(`${kernelTable(told.kernels)}\n`);
-      }
+      print(`${told.work}, ${titles[mode]}\n${table}${lines}`);
+      traced.push(...told.profiles);
+      if (options.profile) for (const { profile } of told.profiles) print(`${profileTable(profile)}\n`);
     });
   }
   const flags = Object.fromEntries(modes.map((m) => [m, flagsOf(m)!]));
   const report: Report = {
-    machine: machineBlock(modes, flags, before),
+    machine: machineBlock(modes, flags, before, gpu),
     commit: commitOf(),
     results,
     summaries,
-    ...(Object.keys(kernels).length ? { kernels } : {}),
+    ...(options.profile ? { profiles: traced.map((t) => t.profile) } : {}),
   };
   if (options.out) writeFileSync(options.out, reportJson(report));
+  if (options.trace) {
+    const { machine, commit } = report;
+    writeFileSync(options.trace, chromeTrace(traced, { ...machine, commit }));
+  }
   return report;
 }
 
 /** A row a line, so that two reports can be compared by eye. */
-export function reportJson({ machine, commit, results, summaries, kernels }: Report): string {
-  const lines = (rows: readonly unknown[]) => `[\n${rows.map((r) => `    ${JSON.stringify(r)}`).join(',\n')}\n  ]`;
+export function reportJson({ machine, commit, results, summaries, profiles }: Report): string {
+  const list = (rows: readonly string[]) => `[\n${rows.map((r) => `    ${r}`).join(',\n')}\n  ]`;
+  const lines = (rows: readonly unknown[]) => list(rows.map((r) => JSON.stringify(r)));
+  const profileText = ({ rows, ...plan }: PlanProfile) =>
+    `${JSON.stringify(plan).slice(0, -1)},"rows": ${lines(rows)}}`;
   const parts = [
     `"machine": ${JSON.stringify(machine)}`,
     `"commit": ${JSON.stringify(commit)}`,
     `"results": ${lines(results)}`,
     `"summaries": ${lines(summaries)}`,
-    ...Object.entries(kernels ?? {}).map(([mode, rows]) => `"${mode}Kernels": ${lines(rows)}`),
+    ...(profiles ? [`"profiles": ${list(profiles.map(profileText))}`] : []),
   ];
   return `{\n  ${parts.join(',\n  ')}\n}\n`;
 }

@@ -1,14 +1,18 @@
 /** Inference of a whole network: MobileFaceNet at 112x112, its weights those that every peer is given. */
 import { compile } from '../src/compile.ts';
 import { host } from '../src/core/tensor.ts';
+import type { Device, Executable } from '../src/device/device.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
 import { MobileFaceNet } from '../src/models/mobileFaceNet.ts';
 import type { ConvBlock } from '../src/nn/layers.ts';
 import { matmul } from '../src/ops/matmul.ts';
+import { openWebGpu } from './gpu.ts';
 import type { ModeName } from './machine.ts';
 import { faces, matrices, mobileFaceNet, multiplications } from './peers/net.ts';
+import { profilePlan } from './profile.ts';
 import { sampleAll, type Work } from './sample.ts';
 import { type Amount, type Ceilings, type Result, resultOf, type Summary } from './table.ts';
+import type { TracedRun } from './trace.ts';
 
 /** MobileFaceNet with the weights of `mobileFaceNet()`: batch norms that add a bias and do nothing else. */
 export function peerNetwork(): MobileFaceNet {
@@ -29,17 +33,23 @@ export function peerNetwork(): MobileFaceNet {
   return net;
 }
 
+/** The device of a mode; threads count on WASM alone. */
+export const openModeDevice = (mode: ModeName, threads: number): Promise<Device> =>
+  mode === 'webgpu' ? openWebGpu() : WasmDevice.create({ threads });
+
 export interface Engine {
-  readonly device: WasmDevice;
+  readonly device: Device;
   /** Embeddings of faces [batch, 112, 112, 3], weights folded and packed beforehand. */
   forward(batch: number): () => Promise<Float32Array>;
+  /** The plan of `forward` and its inputs. */
+  plan(batch: number): Promise<{ plan: Executable; inputs: ReadonlyMap<string, Float32Array> }>;
   /** The product of two [n, n] matrices. */
   product(n: number): () => Promise<Float32Array>;
 }
 
 /** Our engine as one of those compared: what it is given and gives is host data, as with the others. */
-export async function openEngine(threads: number): Promise<Engine> {
-  const device = await WasmDevice.create({ threads });
+export async function openEngine(threads: number, mode: ModeName): Promise<Engine> {
+  const device = await openModeDevice(mode, threads);
   const net = peerNetwork();
   const embed = compile(({ x }, ctx) => net.call(x!, ctx), { device });
   const multiply = compile(({ a, b }) => matmul(a!, b!), { device });
@@ -48,6 +58,10 @@ export async function openEngine(threads: number): Promise<Engine> {
     forward(batch) {
       const x = host(faces(batch), [batch, 112, 112, 3]);
       return async () => (await embed({ x })).result!.data as Float32Array;
+    },
+    async plan(batch) {
+      const shape = [batch, 112, 112, 3];
+      return { plan: await embed.plan({ x: { shape, dtype: 'f32' } }), inputs: new Map([['x', faces(batch)]]) };
     },
     product(n) {
       const [a, b] = matrices(n).map((m) => host(m, [n, n])) as [ReturnType<typeof host>, ReturnType<typeof host>];
@@ -61,14 +75,17 @@ export interface ForwardOptions {
   readonly batches: readonly number[];
   readonly threads: readonly number[];
   readonly seconds: number;
+  /** Time every kernel call, with the most threads. */
+  readonly profile: boolean;
+  readonly log: (line: string) => void;
 }
 
 export async function benchForward(
-  { mode, batches, threads, seconds }: ForwardOptions,
+  { mode, batches, threads, seconds, profile, log }: ForwardOptions,
   ceilings: Ceilings,
-): Promise<{ results: Result[]; summaries: Summary[] }> {
+): Promise<{ results: Result[]; summaries: Summary[]; profiles: TracedRun[] }> {
   const flop = 2 * multiplications(mobileFaceNet());
-  const engines = await Promise.all(threads.map(openEngine));
+  const engines = await Promise.all(threads.map((n) => openEngine(n, mode)));
   const results: Result[] = [];
   for (const batch of batches) {
     const amounts = threads.map(
@@ -82,6 +99,13 @@ export async function benchForward(
     times.forEach((ms, i) => {
       results.push(resultOf(amounts[i]!, ms, ceilings));
     });
+  }
+  const profiles: TracedRun[] = [];
+  const { device, plan: planOf } = engines[engines.length - 1]!;
+  for (const batch of profile ? batches : []) {
+    const { plan, inputs } = await planOf(batch);
+    const traced = await profilePlan(plan, inputs, { mode, device, name: `forward b${batch}`, log });
+    if (traced) profiles.push(traced);
   }
   await Promise.all(engines.map((e) => e.device.dispose()));
   const summaries: Summary[] = batches.flatMap((batch) => {
@@ -98,5 +122,5 @@ export async function benchForward(
           },
         ];
   });
-  return { results, summaries };
+  return { results, summaries, profiles };
 }

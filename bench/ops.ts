@@ -4,17 +4,16 @@
  * The one idea: the list is held against the registry by a test, so that no op goes unmeasured.
  */
 
-import type { Mode } from '../native/wasm.ts';
 import { type HostTensor, host, type Tensor, type TensorSpec } from '../src/core/tensor.ts';
 import type { CallProfile } from '../src/device/device.ts';
-import { WasmDevice } from '../src/device/wasm.ts';
 import { grad } from '../src/grad.ts';
-import type { Op } from '../src/ops/define.ts';
 import * as ops from '../src/ops/index.ts';
 import { checkpoint } from '../src/plan/checkpoint.ts';
 import { trace } from '../src/plan/trace.ts';
-import { KernelBench } from './kernels.ts';
+import { openOp } from './kernels.ts';
 import type { ModeName } from './machine.ts';
+import { openModeDevice } from './models.ts';
+import { countOnce } from './profile.ts';
 import { sampleAll } from './sample.ts';
 import { type Ceilings, type Result, resultOf } from './table.ts';
 
@@ -150,12 +149,9 @@ function draw({ shape, dtype }: TensorSpec): HostTensor {
 const kernelMs = (calls: readonly CallProfile[]) => calls.reduce((sum, c) => sum + c.ms, 0);
 
 /** The kernels of a graph's one op without operands. */
-async function alone(graph: ReturnType<typeof graphOf>, mode: Mode, threads: number) {
-  const [y] = [...graph.outputs.values()];
-  const { kernels } = y!.node.op as Op;
-  if (kernels.kind !== 'kernel') throw new TypeError(`${y!.node.op.name}: expected kernels of its own`);
-  const bench = await KernelBench.create(mode, threads);
-  return bench.lowering(kernels.wasm, [], [y!.shape], y!.node.attrs);
+function alone(graph: ReturnType<typeof graphOf>, mode: ModeName, threads: number) {
+  const { node, shape } = [...graph.outputs.values()][0]!;
+  return openOp(node.op.name, mode, threads, [], shape, node.attrs);
 }
 
 export interface OpsOptions {
@@ -166,7 +162,7 @@ export interface OpsOptions {
 
 export async function benchOps({ mode, threads, seconds }: OpsOptions, ceilings: Ceilings): Promise<Result[]> {
   const results: Result[] = [];
-  const device = await WasmDevice.create({ threads });
+  const device = await openModeDevice(mode, threads);
   for (const w of opWorks) {
     const graph = graphOf(w);
     const plan = await device.compile(graph);
@@ -175,13 +171,12 @@ export async function benchOps({ mode, threads, seconds }: OpsOptions, ceilings:
     // Bytes that the work must move at least: its inputs and outputs once.
     const specs = [...w.inputs, ...[...graph.outputs.values()].map((t): TensorSpec => t)];
     const bytes = 4 * specs.reduce((n, s) => n + s.shape.reduce((a, b) => a * b, 1), 0);
-    const heavy = calls.filter((c, i) => c.flops && (i === 0 || calls[i - 1]!.label !== c.label));
-    const flops = heavy.reduce((n, c) => n + c.flops, 0);
+    const flops = countOnce(calls, mode === 'webgpu').reduce((n, c) => n + c.flops, 0);
     // What depends on nothing runs once, before the plan: it is timed outside of one.
-    const run = calls.length
-      ? async () => kernelMs(await plan.profile!(inputs))
-      : await alone(graph, device.mode, threads);
+    const op = calls.length ? undefined : await alone(graph, mode, threads);
+    const run = op?.run ?? (async () => kernelMs(await plan.profile!(inputs)));
     const [ms] = await sampleAll([{ name: w.name, run }], { seconds, rounds: 1 });
+    await op?.close();
     results.push(resultOf({ work: `op ${w.name}`, threads, mode, flops, bytes }, ms!, ceilings));
     plan.dispose();
   }

@@ -1,10 +1,13 @@
 /** What the benchmark asks of the process of a mode, and what it hears back. */
 import type { ModeName } from './machine.ts';
 import type { Result, Summary } from './table.ts';
-import type { KernelRow } from './train.ts';
+import type { TracedRun } from './trace.ts';
 
 export const workNames = ['roofline', 'gemm', 'ops', 'depthwise', 'forward', 'train', 'peers'] as const;
 export type WorkName = (typeof workNames)[number];
+
+/** Those that time kernels and nothing else. */
+export const timedWorks: ReadonlySet<WorkName> = new Set(['roofline', 'gemm', 'ops', 'depthwise']);
 
 /** What the parent asks of a child. */
 export interface Order {
@@ -24,14 +27,15 @@ export interface Order {
   readonly flags: readonly string[];
 }
 
-/** What a child says: a part of its results, a line for the user, or why it stopped. */
+/** What a child says: a part of its results, the GPU it has, a line for the user, or why it stopped. */
 export type Told =
   | {
       readonly type: 'results';
       readonly work: string;
       readonly results: readonly Result[];
       readonly summaries: readonly Summary[];
-      readonly kernels?: readonly KernelRow[];
+      readonly profiles: readonly TracedRun[];
     }
+  | { readonly type: 'gpu'; readonly name: string }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'error'; readonly name: string; readonly message: string };

@@ -26,7 +26,7 @@ export async function benchPeers(
 ): Promise<{ results: Result[]; summaries: Summary[] }> {
   const { mode, seconds, rounds, nodeFlags, install, works, peers, log } = o;
   const threads = [1, 2];
-  const engines = await Promise.all(threads.map(openEngine));
+  const engines = await Promise.all(threads.map((n) => openEngine(n, mode)));
   const wanted = works ?? ['forward b1', 'forward b32', 'matmul 512'];
   const turnOf = (i: number, work: string): (() => Promise<Float32Array>) => {
     const engine = engines[i]!;
@@ -55,7 +55,7 @@ export async function benchPeers(
   await Promise.all(engines.map((e) => e.device.dispose()));
   const suffix = nodeFlags.length ? ', with our flags' : '';
   const results = rows.map((r): Result => {
-    const peak = native.has(r.engine) && mode === 'narrow' ? null : peakOf(ceilings, mode, r.threads);
+    const peak = native.has(r.engine) && mode === 'narrow' ? null : peakOf(ceilings, r.threads);
     const share = peak ? { peakShare: Number((r.gflops / peak).toPrecision(5)) } : { peakShare: null };
     return { ...r, ...share, mode, engine: r.engine === 'facegrad' ? r.engine : `${r.engine}${suffix}` };
   });

@@ -5,6 +5,7 @@ import { bestOf, medianOf } from './sample.ts';
 export interface Result {
   readonly work: string;
   readonly engine: string;
+  /** 0 on a GPU. */
   readonly threads: number;
   readonly mode: ModeName;
   readonly bestMs: number;
@@ -30,12 +31,11 @@ export interface Summary {
   readonly unit: '%' | 'x' | 'ms' | 'MB' | '';
 }
 
-/** The ceilings of this machine in one mode: by number of threads. */
+/** The ceilings of this machine in the mode of this process: by number of threads. */
 export interface Ceiling {
   readonly threads: number;
-  /** GFLOP/s of fused multiply-adds; 256-bit ones exist in wide mode only. */
-  readonly fma128: number;
-  readonly fma256: number | null;
+  /** GFLOP/s of the mode's fused multiply-adds. */
+  readonly peak: number;
   /** GB/s of a copy, read and written bytes both counted. */
   readonly copy: number;
 }
@@ -43,10 +43,8 @@ export type Ceilings = readonly Ceiling[];
 
 const round = (x: number) => Number(x.toPrecision(5));
 
-export const peakOf = (ceilings: Ceilings, mode: ModeName, threads: number): number | null => {
-  const c = ceilings.find((r) => r.threads === threads);
-  return (mode === 'wide' ? c?.fma256 : c?.fma128) ?? null;
-};
+export const peakOf = (ceilings: Ceilings, threads: number): number | null =>
+  ceilings.find((r) => r.threads === threads)?.peak ?? null;
 
 export interface Amount {
   readonly work: string;
@@ -64,7 +62,7 @@ export function resultOf(amount: Amount, ms: readonly number[], ceilings: Ceilin
   const { work, threads, mode, engine = 'facegrad', flops = 0, bytes, items = 1 } = amount;
   const best = bestOf(ms);
   const gflops = flops / best / 1e6;
-  const peak = peakOf(ceilings, mode, threads);
+  const peak = peakOf(ceilings, threads);
   const copy = ceilings.find((r) => r.threads === threads)?.copy;
   const gb = bytes === undefined ? undefined : bytes / best / 1e6;
   return {
@@ -115,7 +113,7 @@ export function resultTable(results: readonly Result[]): string {
     ...results.map((r) => [
       r.work,
       r.engine,
-      String(r.threads),
+      r.threads ? String(r.threads) : '',
       r.bestMs.toPrecision(4),
       r.medianMs.toPrecision(4),
       r.perSecond >= 100 ? r.perSecond.toFixed(0) : r.perSecond.toPrecision(3),

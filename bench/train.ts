@@ -5,17 +5,19 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CallProfile } from '../src/device/device.ts';
-import { WasmDevice } from '../src/device/wasm.ts';
+import { WebGpuDevice } from '../src/device/webgpu.ts';
 import { ArcFace } from '../src/heads/arcFace.ts';
 import { MobileFaceNet } from '../src/models/mobileFaceNet.ts';
 import { initialize } from '../src/nn/module.ts';
 import { resolveRecipe } from '../src/train/recipe.ts';
-import { trainable, trainingStep } from '../src/train/step.ts';
+import { type TrainingStep, trainable, trainingStep } from '../src/train/step.ts';
 import { type ModeName, packageRoot } from './machine.ts';
+import { openModeDevice } from './models.ts';
 import { mobileFaceNet, multiplications } from './peers/net.ts';
+import { profilePlan } from './profile.ts';
 import { bestOf, sampleAll } from './sample.ts';
-import { type Ceilings, columns, type Result, resultOf, type Summary } from './table.ts';
+import { type Ceilings, type Result, resultOf, type Summary } from './table.ts';
+import type { TracedRun } from './trace.ts';
 
 export interface TrainOptions {
   readonly mode: ModeName;
@@ -29,17 +31,6 @@ export interface TrainOptions {
   /** Run PyTorch in turns, where it is installed. */
   readonly torch: boolean;
   readonly log: (line: string) => void;
-}
-
-export interface KernelRow {
-  readonly kernel: string;
-  readonly work: string;
-  readonly shape: string;
-  readonly calls: number;
-  readonly ms: number;
-  readonly share: number;
-  readonly gflops: number;
-  readonly gbPerSecond: number;
 }
 
 const python = '/usr/bin/python3';
@@ -75,97 +66,34 @@ function torchStep(o: TrainOptions, seconds: number): Promise<TorchRow> {
   });
 }
 
-/** Profiled calls by kernel and shape, longest first. An op's work is counted once, with its longest call. */
-export function kernelRows(profiles: readonly (readonly CallProfile[])[]): KernelRow[] {
-  const calls = profiles[0]!.map((c, i) => ({ ...c, ms: bestOf(profiles.map((p) => p[i]!.ms)) }));
-  const groups = new Map<string, { call: CallProfile; calls: number; ms: number; flops: number; bytes: number }>();
-  for (let i = 0; i < calls.length; ) {
-    const first = calls[i]!;
-    const kernels = new Set<string>();
-    let end = i;
-    while (end < calls.length) {
-      const c = calls[end]!;
-      if (c.label !== first.label || c.shape !== first.shape || kernels.has(c.kernel)) break;
-      kernels.add(c.kernel);
-      end++;
-    }
-    const op = calls.slice(i, end);
-    const longest = op.reduce((a, b) => (b.ms > a.ms ? b : a));
-    for (const call of op) {
-      const key = JSON.stringify([call.kernel, call.label, call.shape]);
-      const g = groups.get(key) ?? { call, calls: 0, ms: 0, flops: 0, bytes: 0 };
-      g.calls++;
-      g.ms += call.ms;
-      if (call === longest) {
-        g.flops += call.flops;
-        g.bytes += call.bytes;
-      }
-      groups.set(key, g);
-    }
-    i = end;
+/**
+ * Milliseconds of a step. On a GPU the next step is submitted before the result of the one before is read, as the training
+ * loop does: several are timed at once, so that the last wait is a small part.
+ */
+async function timeSteps(step: TrainingStep, batch: Parameters<TrainingStep['run']>, count: number): Promise<number> {
+  const started = performance.now();
+  let before: Promise<unknown> | undefined;
+  for (let i = 0; i < count; i++) {
+    const now = step.run(...batch);
+    // Where a step fails the one before is told first.
+    now.catch(() => {});
+    await before;
+    before = now;
   }
-  const total = calls.reduce((sum, c) => sum + c.ms, 0);
-  return [...groups.values()]
-    .sort((a, b) => b.ms - a.ms)
-    .map(({ call, calls: n, ms, flops, bytes }) => ({
-      kernel: call.kernel,
-      work: call.label,
-      shape: call.shape,
-      calls: n,
-      ms,
-      share: ms / total,
-      gflops: flops / ms / 1e6,
-      gbPerSecond: bytes / ms / 1e6,
-    }));
+  await before;
+  return (performance.now() - started) / count;
 }
-
-const short = (s: string, n: number) => (s.length > n ? `${s.slice(0, n - 1)}…` : s);
-
-export function kernelTable(rows: readonly KernelRow[], most = 40): string {
-  const rest = rows.slice(most);
-  const line = (r: KernelRow) => [
-    short(r.kernel, 36),
-    short(r.work, 44),
-    short(r.shape, 28),
-    String(r.calls),
-    r.ms.toFixed(2),
-    `${(100 * r.share).toFixed(1)} %`,
-    r.gflops ? r.gflops.toFixed(1) : '',
-    r.gbPerSecond ? r.gbPerSecond.toFixed(1) : '',
-  ];
-  const sum = (pick: (r: KernelRow) => number) => rest.reduce((s, r) => s + pick(r), 0);
-  return columns(
-    [
-      ['kernel', 'work', 'shape', 'calls', 'ms', 'share', 'GFLOP/s', 'GB/s'],
-      ...rows.slice(0, most).map(line),
-      ...(rest.length
-        ? [
-            [
-              `${rest.length} more`,
-              '',
-              '',
-              String(sum((r) => r.calls)),
-              sum((r) => r.ms).toFixed(2),
-              `${(100 * sum((r) => r.share)).toFixed(1)} %`,
-              '',
-              '',
-            ],
-          ]
-        : []),
-    ],
-    3,
-  );
-}
+const stepsAhead = 8;
 
 export async function benchTrain(
   o: TrainOptions,
   ceilings: Ceilings,
-): Promise<{ results: Result[]; summaries: Summary[]; kernels?: KernelRow[] }> {
+): Promise<{ results: Result[]; summaries: Summary[]; profiles: TracedRun[] }> {
   const { mode, batch, classes, threads, seconds, rounds, log } = o;
   const recipe = resolveRecipe('mobilefacenet-arcface', { batch });
   const net = initialize(new MobileFaceNet(), 1);
   const head = initialize(new ArcFace({ classes }), 1);
-  const device = await WasmDevice.create({ threads });
+  const device = await openModeDevice(mode, threads);
   const step = trainingStep(trainable(net, head, recipe), recipe, device);
   const started = performance.now();
   const plan = await step.plan();
@@ -175,10 +103,11 @@ export async function benchTrain(
 
   const version = o.torch ? torchVersion() : undefined;
   if (o.torch && !version) log(`PyTorch is not installed for ${python}: no comparison (Debian: python3-torch)`);
+  const ahead = device instanceof WebGpuDevice && !device.onCpu ? stepsAhead : 1;
   const ours: number[] = [];
   const theirs: TorchRow[] = [];
   for (let round = 0; round < rounds; round++) {
-    const work = { name: 'train', run: () => step.run(images, labels, 0.001).then(() => undefined) };
+    const work = { name: 'train', run: () => timeSteps(step, [images, labels, 0.001], ahead) };
     const [ms] = await sampleAll([work], { seconds: seconds / rounds, rounds: 1 });
     ours.push(...ms!);
     if (version) theirs.push(await torchStep(o, seconds / rounds));
@@ -190,7 +119,7 @@ export async function benchTrain(
   const summaries: Summary[] = [
     { what: 'training plan: compile time', mode, value: compileMs, unit: 'ms' },
     { what: 'training plan: distinct kernels', mode, value: plan.kernels, unit: '' },
-    { what: 'training plan: kernel calls', mode, value: plan.calls, unit: '' },
+    { what: `training plan: ${mode === 'webgpu' ? 'dispatches' : 'kernel calls'}`, mode, value: plan.calls, unit: '' },
     { what: 'training plan: step memory', mode, value: plan.stepBytes / 1e6, unit: 'MB' },
   ];
   if (theirs.length) {
@@ -209,18 +138,17 @@ export async function benchTrain(
       },
     );
   }
-  let kernels: KernelRow[] | undefined;
+  const profiles: TracedRun[] = [];
   if (o.profile) {
     const inputs = new Map<string, Uint8Array | Int32Array | Float32Array>([
       ['images', images],
       ['labels', labels],
       ['lr', Float32Array.of(0.001)],
     ]);
-    const profiles = [];
-    for (let i = 0; i < 5; i++) profiles.push(await plan.profile!(inputs));
-    kernels = kernelRows(profiles);
+    const traced = await profilePlan(plan, inputs, { mode, device, name: `train b${batch}`, log });
+    if (traced) profiles.push(traced);
   }
   step.dispose();
   await device.dispose();
-  return { results, summaries, ...(kernels ? { kernels } : {}) };
+  return { results, summaries, profiles };
 }

@@ -2,12 +2,13 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import type { ModeName, WorkName } from '../../bench/main.ts';
+import type { BenchDevice, BenchOptions, WasmMode, WorkName } from '../../bench/main.ts';
 import { UsageError } from '../core/errors.ts';
 import { wholeOption } from './device.ts';
 import { print, printJson } from './output.ts';
 
 interface BenchFlags {
+  readonly device?: string;
   readonly threads?: string;
   readonly mode?: string;
   readonly batch?: string;
@@ -18,39 +19,99 @@ interface BenchFlags {
   readonly torch: boolean;
   readonly install?: boolean;
   readonly json?: boolean;
+  readonly trace?: string;
   readonly out?: string;
 }
 
 const means: Readonly<Record<WorkName, string>> = {
   roofline: 'multiply-adds and copied bytes a second; measured first in every run',
-  gemm: "matrix products at MobileFaceNet's own shapes, one thread",
+  gemm: "matrix products at MobileFaceNet's own shapes, one thread or the GPU",
   ops: 'every op on its own, and dense convolutions',
   depthwise: "MobileFaceNet's depthwise convolutions, all three passes",
   forward: 'MobileFaceNet at 112x112, inference',
   train: 'a full training step; next to PyTorch where Debian has it installed',
-  peers: 'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to)',
+  peers: 'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to); WASM alone',
 };
 
+const tuneMeans = "choose the tiles of WebGPU's matrix products on this adapter, and write them to kernels/tiles.ts";
+
+function checkFile(name: 'out' | 'trace', file: string | undefined): void {
+  if (file !== undefined && !(existsSync(dirname(file)) && !(existsSync(file) && statSync(file).isDirectory())))
+    throw new UsageError(`--${name}: expected a file in a folder that exists, got '${file}'\nMake the folder first.`);
+}
+
+/** What `--device` and `--mode` ask for. */
+function devicesOf({ device = 'wasm', mode, threads }: BenchFlags, works: readonly string[]): BenchOptions {
+  const devices = device.split(',');
+  for (const name of devices)
+    if (name !== 'wasm' && name !== 'webgpu')
+      throw new UsageError(
+        `--device: expected wasm, webgpu or both as wasm,webgpu, got '${device}'\nLeave it out for wasm.`,
+      );
+  if (mode !== undefined && mode !== 'narrow' && mode !== 'wide')
+    throw new UsageError(`--mode: expected narrow or wide, got '${mode}'\nLeave it out for both.`);
+  if (!devices.includes('wasm')) {
+    for (const [name, value] of Object.entries({ mode, threads }))
+      if (value !== undefined)
+        throw new UsageError(`--${name}: expected with WASM, got --device ${device}\nLeave it out: a GPU has none.`);
+    if (works.includes('peers'))
+      throw new UsageError('bench peers: expected --device wasm, got webgpu\nLeave --device out.');
+  }
+  return { devices: devices as BenchDevice[], ...(mode ? { modes: [mode as WasmMode] } : {}) };
+}
+
+const batchesOf = (text: string | undefined): number[] | undefined =>
+  text
+    ?.split(',')
+    .map((b) => wholeOption('batch', b))
+    .filter((b) => b !== undefined);
+
+/** `bench tune`. Its products and candidates are fixed, so it takes few of the options. */
+async function tune(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.length > 1)
+    throw new UsageError(
+      `bench tune: expected nothing else, got ${works.join(', ')}\nMeasure the rest in another run.`,
+    );
+  const { device = 'webgpu', batch, rounds, out, json, torch: _torch, ...others } = flags;
+  if (device !== 'webgpu')
+    throw new UsageError(`bench tune: expected --device webgpu, got '${device}'\nLeave --device out.`);
+  for (const name of Object.keys(others))
+    throw new UsageError(`bench tune: expected --batch, --rounds, --out or --json, got --${name}\nLeave it out.`);
+  checkFile('out', out);
+  const n = wholeOption('rounds', rounds);
+  const batches = batchesOf(batch);
+  const { runTune } = await import('../../bench/tune.ts');
+  const report = await runTune({
+    ...(batches ? { batches } : {}),
+    ...(n === undefined ? {} : { rounds: n }),
+    ...(out === undefined ? {} : { out }),
+    log: (line) => process.stderr.write(`${line}\n`),
+    ...(json ? {} : { print }),
+  });
+  if (json) printJson(report);
+}
+
 async function bench(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.includes('tune')) return tune(works, flags);
   for (const w of works)
     if (!Object.hasOwn(means, w))
       throw new UsageError(
-        `bench: expected one of ${Object.keys(means).join(', ')}, got '${w}'\nName what to measure, or nothing for all but peers.`,
+        `bench: expected one of ${Object.keys(means).join(', ')} or tune, got '${w}'\nName what to measure, or nothing for all but peers.`,
       );
-  const { mode, out, profile, torch, install } = flags;
-  if (mode !== undefined && mode !== 'narrow' && mode !== 'wide')
-    throw new UsageError(`--mode: expected narrow or wide, got '${mode}'\nLeave it out for both.`);
-  if (out !== undefined && !(existsSync(dirname(out)) && !(existsSync(out) && statSync(out).isDirectory())))
-    throw new UsageError(`--out: expected a file in a folder that exists, got '${out}'\nMake the folder first.`);
+  const { out, trace, profile, torch, install } = flags;
+  const devices = devicesOf(flags, works);
+  checkFile('out', out);
+  checkFile('trace', trace);
+  if ((profile || trace !== undefined) && works.length && !works.includes('forward') && !works.includes('train'))
+    throw new UsageError(
+      `--${profile ? 'profile' : 'trace'}: expected forward or train among what is measured, got ${works.join(', ')}\nExample: facegrad bench train --profile.`,
+    );
   const seconds = flags.seconds === undefined ? undefined : Number(flags.seconds);
   if (seconds !== undefined && !(seconds > 0 && seconds <= 3600))
     throw new UsageError(
       `--seconds: expected a number above 0 and up to 3600, got '${flags.seconds}'\nExample: --seconds 0.5.`,
     );
-  const batches = flags.batch
-    ?.split(',')
-    .map((b) => wholeOption('batch', b))
-    .filter((b) => b !== undefined);
+  const batches = batchesOf(flags.batch);
   const whole = (name: 'threads' | 'classes' | 'rounds') => {
     const n = wholeOption(name, flags[name]);
     return n === undefined ? {} : { [name]: n };
@@ -58,9 +119,10 @@ async function bench(works: readonly string[], flags: BenchFlags): Promise<void>
   const { runBench } = await import('../../bench/main.ts');
   const report = await runBench({
     ...(works.length ? { works: works as WorkName[] } : {}),
-    ...(mode ? { modes: [mode as ModeName] } : {}),
+    ...devices,
     ...(batches ? { batches } : {}),
     ...(seconds === undefined ? {} : { seconds }),
+    ...(trace === undefined ? {} : { trace }),
     ...(out === undefined ? {} : { out }),
     ...whole('threads'),
     ...whole('classes'),
@@ -74,11 +136,11 @@ async function bench(works: readonly string[], flags: BenchFlags): Promise<void>
   if (flags.json) return printJson(report);
   const { machine, commit } = report;
   print(
-    `Machine: ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, V8 ${machine.v8}, load ${machine.load.before} before and ${machine.load.after} after`,
+    `Machine: ${machine.cpu}, ${machine.cores} cores${machine.gpu ? `, ${machine.gpu}` : ''}, Node ${machine.node}, V8 ${machine.v8}, load ${machine.load.before} before and ${machine.load.after} after`,
   );
   print(`Commit:  ${commit ?? 'none'}`);
   if (machine.load.before > 0.5) print('Others were using this machine: compare ratios, not milliseconds.');
-  if (out !== undefined) print(`Written: ${out}`);
+  for (const file of [out, trace]) if (file !== undefined) print(`Written: ${file}`);
 }
 
 export function register(program: Command): void {
@@ -87,22 +149,26 @@ export function register(program: Command): void {
     .command('bench')
     .description('measure speed on this machine')
     .argument('[work...]', 'what to measure (default: all but peers)')
-    .option('--threads <n>', 'threads (default: 1 and 2 for inference, 2 for training, 1 for kernels)')
-    .option('--mode <name>', 'narrow (128-bit kernels) or wide (256-bit, Node 24); default: both')
+    .option('--device <name>', 'wasm, webgpu, or both in turns: wasm,webgpu (default: wasm)')
+    .option('--threads <n>', 'WASM: threads (default: 1 and 2 for inference, 2 for training, 1 for kernels)')
+    .option('--mode <name>', 'WASM: narrow (128-bit kernels) or wide (256-bit, Node 24); default: both')
     .option('--batch <n>', 'batch size, or several: 1,32')
     .option('--classes <n>', 'classes of the training step (default: 10575)')
     .option('--seconds <s>', 'seconds of measuring for each figure (default: 1; a training step gets 12 times that)')
     .option('--rounds <n>', 'turns of engines that are compared (default: 3)')
-    .option('--profile', 'train: a table of kernels with calls, time, share, GFLOP/s, GB/s')
+    .option('--profile', 'forward, train: a table of kernels with calls, time, share, GFLOP/s, GB/s')
+    .option('--trace <file>', 'forward, train: every kernel call, for chrome://tracing and ui.perfetto.dev')
     .option('--no-torch', 'train: leave PyTorch out')
     .option('--install', 'peers: install them without asking, about 500 MB')
     .option('--json', 'machine, commit, results and summaries as JSON')
     .option('--out <file>', 'also write that JSON to a file')
     .addHelpText(
       'after',
-      `\nWorks:\n${Object.entries(means)
+      `\nWorks:\n${Object.entries({ ...means, tune: tuneMeans })
         .map(([w, m]) => `  ${w.padEnd(width)}  ${m}`)
-        .join('\n')}\n\nShares of the peak are of the multiply-add peak of the mode with as many threads.`,
+        .join(
+          '\n',
+        )}\n\nShares of the peak are of the multiply-add peak of the mode with as many threads, or of the GPU, which times itself.`,
     )
     .action(bench);
 }
