@@ -42,7 +42,6 @@ const infix: Partial<Record<BinaryOp, string>> = {
   gt: '>',
   ge: '>=',
   eq: '==',
-  ne: '!=',
   and: '&&',
   or: '||',
 };
@@ -125,6 +124,8 @@ export function printWgslLets(
         }
       case 'binary': {
         if (node.op === 'pow') return printPow(a, b, node.b, keep);
+        // `!=` is false for NaN in SPIR-V's ordered comparison.
+        if (node.op === 'ne') return `!(${a} == ${b})`;
         const op = infix[node.op];
         return op ? `(${a} ${op} ${b})` : `${node.op}(${a}, ${b})`;
       }
