@@ -21,7 +21,6 @@ import {
 export interface Report {
   /** In its own words. */
   readonly device: string;
-  readonly threads: number;
   readonly problems: number;
   /** Outputs and gradients compared. */
   readonly results: number;
@@ -54,11 +53,10 @@ async function check(opening: Promise<Device>): Promise<Report> {
       found.push(`${name}: ${(error as Error).message}`);
     }
   }
-  const { simd, threads, reason } = device.info();
+  const { simd, reason } = device.info();
   await device.dispose();
   return {
     device: device.name === 'webgpu' ? reason : simd,
-    threads,
     problems: problems.flatMap(([, list]) => list).length,
     results,
     complaints: found,

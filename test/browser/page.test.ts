@@ -177,7 +177,9 @@ describe('a page trains and embeds', () => {
       });
     }
 
-    it.skipIf(noBrowser)('trains 20 steps on WASM and on WebGPU', async ({ skip }) => {
+    // A software GPU compiles a kernel in half a second.
+    const timeout = 300_000;
+    it.skipIf(noBrowser)('trains 20 steps on WASM and on WebGPU', { timeout }, async ({ skip }) => {
       const wasm = await train(tab, 'wasm', usual);
       const [start, end] = [wasm.losses[0]!, wasm.losses.at(-1)!];
       expect(wasm.losses.length).toBe(20);
@@ -203,7 +205,7 @@ describe('a page trains and embeds', () => {
       });
     });
 
-    it.skipIf(noBrowser || !photos.length)('embeds two photos on both', async ({ skip }) => {
+    it.skipIf(noBrowser || !photos.length)('embeds two photos on both', { timeout }, async ({ skip }) => {
       const wasm = await tab.run<Embedded>(`embed('wasm')`);
       for (const e of wasm.embeddings) expect(Math.sqrt(dot(e, e))).toBeCloseTo(1, 5);
       const between = dot(wasm.embeddings[0]!, wasm.embeddings[1]!);

@@ -30,7 +30,7 @@ it('bundles for the browser without Node modules, and only what is used', async 
   expect(errors.modules).toEqual(['dist/src/core/errors.js']);
   const [a, t, e] = [zipped(all.code), zipped(train.code), zipped(errors.code)];
   console.log(`gzip: everything ${a} bytes, { MobileFaceNet, compile } ${t} bytes, { ShapeError } ${e} bytes`);
-  // Room for growth by two fifths; an image decoder, the command line or a framework would not fit.
+  // Measured: 63.6 kB, the ops' WGSL included. An image decoder, the command line or a framework would not fit.
   expect(t).toBeLessThan(70_000);
   expect(e).toBeLessThan(1000);
 });
