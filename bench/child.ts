@@ -23,7 +23,9 @@ async function look(order: Order, log: (line: string) => void) {
   await tell({ type: 'gpu', name: device.info().reason });
   await device.dispose();
   if (onCpu)
-    log('WebGPU runs on the CPU here (a software adapter): small batches, and figures that say nothing about GPUs');
+    log(
+      'WebGPU runs on the CPU here (a software adapter): batches are small unless --batch says otherwise, and figures say nothing about GPUs',
+    );
   if (!timed) log('this adapter has no timestamp queries: no ceilings, no shares of them, and no times of kernels');
   return { works: timed ? order.works : order.works.filter((w) => !timedWorks.has(w)), timed, onCpu };
 }

@@ -57,18 +57,17 @@ export class GpuBench {
   /** @throws DeviceError where there is no GPU, or none that times itself */
   static async create(): Promise<GpuBench> {
     const device = await openWebGpu();
-    if (!device.timestamps)
-      throw new DeviceError('webgpu: this adapter has no timestamp queries\nMeasure kernels on another adapter.');
-    return new GpuBench(device);
+    if (device.timestamps) return new GpuBench(device);
+    await device.dispose();
+    throw new DeviceError('webgpu: this adapter has no timestamp queries\nMeasure kernels on another adapter.');
   }
 
   /** A float32 tensor, of numbers between -0.5 and 0.5 unless told otherwise. */
   value(shape: readonly number[], number = (i: number) => ((i * 7919) % 1024) / 1024 - 0.5): Value {
     const made = this.empty(shape);
-    this.device.upload(
-      this.bufferOf(made),
-      Float32Array.from({ length: sizeOf(shape) }, (_, i) => number(i)),
-    );
+    const data = new Float32Array(sizeOf(shape));
+    for (let i = 0; i < data.length; i++) data[i] = number(i);
+    this.device.upload(this.bufferOf(made), data);
     return made;
   }
   /** A float32 tensor of zeros. */

@@ -144,6 +144,11 @@ function withTable<T>(table: TileTable, work: () => T): T {
 /** Between -4 and 3. */
 const integer = (seed: number) => (i: number) => (Math.imul(i + seed, 0x9e3779b1) >>> 29) - 4;
 
+function equal(x: Float32Array, y: Float32Array): boolean {
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
+  return true;
+}
+
 /** Whether a product is right, at places spread over it. */
 function rightInPlaces(c: TuneCase, got: Float32Array): boolean {
   const { m, n, k, transA, transB } = c;
@@ -196,7 +201,7 @@ export class Tuner {
     let right: Float32Array | undefined;
     for (const [name, run] of runs) {
       const wrong = await this.wrong(run, y, (got) => {
-        if (right) return got.every((v, i) => v === right![i]);
+        if (right) return equal(got, right);
         if (rightInPlaces(c, got)) right = got;
         return right !== undefined;
       });

@@ -149,7 +149,7 @@ export function register(program: Command): void {
     .command('bench')
     .description('measure speed on this machine')
     .argument('[work...]', 'what to measure (default: all but peers)')
-    .option('--device <name>', 'wasm, webgpu, or both in turns: wasm,webgpu (default: wasm)')
+    .option('--device <name>', 'wasm, webgpu, or both: wasm,webgpu (default: wasm)')
     .option('--threads <n>', 'WASM: threads (default: 1 and 2 for inference, 2 for training, 1 for kernels)')
     .option('--mode <name>', 'WASM: narrow (128-bit kernels) or wide (256-bit, Node 24); default: both')
     .option('--batch <n>', 'batch size, or several: 1,32')
