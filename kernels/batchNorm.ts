@@ -71,7 +71,7 @@ export const momentsWgsl: GpuLowering<Record<string, never>> = (e, [x], [mean, v
   const part = operand(e.temp(3 * s.blocks * channels));
   reduce(s, first, { outputs: { part }, store: storePart }, rowsOfX);
   // 64 bytes of adjacent results, and a short walk.
-  const [columns, parts] = [4, 64];
+  const [columns, parts] = [4, 16];
   reduce({ columns, parts, groups: ceilDiv(vectors, columns) }, { red: s.blocks, block: s.blocks, blocks: 1 }, final, {
     files: [],
     inputs: { part },

@@ -9,7 +9,16 @@
 import type { ConvAttrs } from '../native/convGeometry.ts';
 import { type DepthwiseGeometry, depthwiseGeometry } from '../native/depthwiseGeometry.ts';
 import { type Axis, type Feed, forwardPattern, gradPattern, type Pattern } from '../native/window.ts';
-import { ceilDiv, type GpuEmitter, type GpuLowering, type Param, single, type Value, widest } from './lower.ts';
+import {
+  ceilDiv,
+  type GpuEmitter,
+  type GpuLowering,
+  type Param,
+  powerUpTo,
+  single,
+  type Value,
+  widest,
+} from './lower.ts';
 
 export type Pass = 'forward' | 'gradient';
 
@@ -163,12 +172,10 @@ export function windowPass(
 const workgroup = 64;
 const vectorsAcross = 16;
 /** Workgroups that keep a large GPU busy. */
-const busyWorkgroups = 512;
+const busyWorkgroups = 256;
 /** Taps whose sums an invocation keeps in registers. */
 const mostTaps = 9;
 const outputsAcross = 4;
-
-const powerUpTo = (n: number, most: number) => Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(1, n))));
 
 /**
  * How the first level of the weight gradient is spread: all taps of a small kernel, a row of taps or one tap per
@@ -185,8 +192,9 @@ export function weightGradSpread({ batch, rows, columns }: DepthwiseGeometry, ve
   const channelGroups = ceilDiv(vectors, columnsOf);
   const tilesAcross = ceilDiv(columns.outSize, across);
   const tiles = batch * rows.outSize * tilesAcross;
-  const most = Math.min(ceilDiv(tiles, parts), Math.floor(busyWorkgroups / (channelGroups * tapGroups)));
-  const block = Math.max(1, ceilDiv(tiles, Math.max(1, most)));
+  // Blocks of tiles, one an invocation.
+  const most = Math.min(tiles, parts * ceilDiv(busyWorkgroups, channelGroups * tapGroups));
+  const block = Math.max(1, Math.floor(tiles / Math.max(1, most)));
   const blocks = Math.max(1, ceilDiv(tiles, block));
   return {
     across,
@@ -200,11 +208,11 @@ export function weightGradSpread({ batch, rows, columns }: DepthwiseGeometry, ve
     tiles,
     block,
     blocks,
-    groups: channelGroups * tapGroups * blocks,
+    groups: channelGroups * tapGroups * ceilDiv(blocks, parts),
   };
 }
 
-/** `Sums`, `share` and `accumulate` for a group of taps. */
+/** `Sums`, `keep` and `accumulate` for a group of taps. */
 function weightGradCode(rows: Pattern, columns: Pattern, tapsDown: number, tapsAcross: number, stride: number): string {
   const taps = upTo(tapsDown * tapsAcross).map((t) => `tap${t}`);
   const across = columns.inside.outputs;
@@ -218,8 +226,9 @@ function weightGradCode(rows: Pattern, columns: Pattern, tapsDown: number, tapsA
     },
   );
   return `struct Sums { ${taps.map((t) => `${t}: TypeX`).join(', ')} }
-fn share(lane: u32, sums: Sums) {
-  ${taps.map((t, i) => `shared_[${i * workgroup}u + lane] = sums.${t};`).join('\n  ')}
+fn keep(block: u32, tapGroup: u32, c: u32, sums: Sums) {
+  let at = (block * p.tapGroups + tapGroup) * ${taps.length}u * p.channels + c;
+  ${taps.map((t, i) => `storeDw(at + ${i}u * p.channels, sums.${t});`).join('\n  ')}
 }
 fn gradient(line: u32, column: u32, c: u32) -> TypeX {
   let v = loadDy((line + min(column, p.outColumns - 1u)) * p.channels + c);
@@ -240,7 +249,7 @@ fn accumulate(sums: ptr<function, Sums>, image: u32, row: u32, tileColumn: u32, 
 function sumBlocks(e: GpuEmitter, partial: Value, blocks: number, n: number, y: Value): void {
   // 32 bytes of adjacent results, and a short walk.
   const columns = 8;
-  const parts = powerUpTo(blocks, 32);
+  const parts = powerUpTo(blocks, 16);
   e.dispatch({
     files: ['reduce'],
     label: 'sum of blocks',
@@ -282,7 +291,7 @@ export const depthwiseWeightGradWgsl: GpuLowering<ConvAttrs> = (e, [x, dy], [dw]
     files: ['depthwisePixels', 'depthwiseWeightGrad'],
     label: `depthwiseWeightGrad ${s.tapsDown}x${s.tapsAcross}`,
     groups: s.groups,
-    consts: { COLUMNS: s.columns, PARTS: s.parts, TAPS: s.tapsDown * s.tapsAcross },
+    consts: { COLUMNS: s.columns, PARTS: s.parts },
     params: {
       channels: vectors,
       channelGroups: s.channelGroups,

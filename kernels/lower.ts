@@ -98,3 +98,5 @@ export interface GpuEpilogue {
 
 export const elementsOf = (v: Value): number => v.shape.reduce((n, d) => n * d, 1);
 export const ceilDiv = (n: number, by: number): number => Math.ceil(n / by);
+/** The smallest power of two that is at least n, or `most`. */
+export const powerUpTo = (n: number, most: number): number => Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(1, n))));

@@ -7,7 +7,7 @@
  */
 import type { Expr } from '../src/expr/nodes.ts';
 import { asArgument, expressionCode, isTruth } from './expressions.ts';
-import { ceilDiv, type GpuEmitter, type Param, single, type Value } from './lower.ts';
+import { ceilDiv, type GpuEmitter, type Param, powerUpTo, single, type Value } from './lower.ts';
 
 export type ReduceOp = 'sum' | 'mean' | 'max' | 'min';
 
@@ -29,8 +29,6 @@ const busy = 256;
 const many = 512;
 /** Elements that an invocation walks at least before another block is opened. */
 const leastWalk = 8;
-
-const powerUpTo = (n: number, most: number) => Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(1, n))));
 
 /**
  * How a reduction is spread: results per workgroup, invocations per result, blocks of the reduced axis.
@@ -135,7 +133,7 @@ fn element(o: u32, r: u32, i: u32) -> Sums {
   if (!partial) return;
   // Second level: [blocks, results] for each reduction.
   const second: ReduceSpec['space'] = [1, spread.blocks, results];
-  const parts = powerUpTo(spread.blocks, 32);
+  const parts = powerUpTo(spread.blocks, 16);
   const columns = Math.max(1, workgroup / 4 / parts);
   reduceOnce(
     e,

@@ -1,11 +1,13 @@
 // Reduces columns of a [outer, red, inner] space. A workgroup makes COLUMNS adjacent results; its PARTS invocations per
-// result walk the reduced axis side by side and are merged as a tree. Blocks of the axis go to different workgroups.
+// result walk the reduced axis side by side and are merged: by sixteens, then the sixteen. Blocks of the axis go to
+// different workgroups.
 //
 // Expects: const COLUMNS, PARTS: u32; p.columns, p.inner, p.red, p.block, p.blocks: u32;
 //   struct Sums; fn start() -> Sums; fn merge(a: Sums, b: Sums) -> Sums;
 //   fn element(outer, r, inner) -> Sums; fn store(index, sums).
 
-var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
+const FEW: u32 = 16u;
+var<workgroup> parts: array<Sums, COLUMNS * PARTS>;
 
 @compute @workgroup_size(COLUMNS * PARTS) fn main(
   @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
@@ -24,13 +26,17 @@ var<workgroup> shared_: array<Sums, COLUMNS * PARTS>;
     for (var r = block * p.block + part; r < end; r += PARTS) { sums = merge(sums, element(outer, r, inner)); }
   }
   if (PARTS > 1u) {
-    shared_[lane] = sums;
-    for (var half = PARTS / 2u; half > 0u; half /= 2u) {
-      workgroupBarrier();
-      if (part < half) {
-        sums = merge(sums, shared_[lane + half * COLUMNS]);
-        shared_[lane] = sums;
+    parts[lane] = sums;
+    workgroupBarrier();
+    if (PARTS > FEW) {
+      if (part < FEW) {
+        for (var k = part + FEW; k < PARTS; k += FEW) { sums = merge(sums, parts[lane % COLUMNS + k * COLUMNS]); }
+        parts[lane] = sums;
       }
+      workgroupBarrier();
+    }
+    if (part == 0u) {
+      for (var k = 1u; k < min(PARTS, FEW); k++) { sums = merge(sums, parts[lane + k * COLUMNS]); }
     }
   }
   if (part == 0u && column < p.columns) { store(block * p.columns + column, sums); }
