@@ -11,6 +11,9 @@ import { openOurs } from './ours.ts';
 import type { PageResult, Program, ProgramResult, Task } from './task.ts';
 import { openTfjs } from './tfjs.mjs';
 
+/** Processor seconds of the browser so far; its driver tells. */
+declare function cpuSeconds(): Promise<number>;
+
 const meter = installMeter();
 
 async function measure(task: Task): Promise<PageResult> {
@@ -31,16 +34,23 @@ async function measure(task: Task): Promise<PageResult> {
   });
   const programs: Program[] = [{ name: 'facegrad', version: '', device: device.gpu, ...ours }, twin];
 
-  const measured = programs.map(() => ({ ms: [] as number[], losses: [] as number[], counted: {} as Counted }));
+  const measured = programs.map(() => ({
+    ms: [] as number[],
+    cpuMs: [] as number[],
+    losses: [] as number[],
+    counted: {} as Counted,
+  }));
   for (let i = 0; i <= task.steps; i++)
     for (const [p, program] of programs.entries()) {
       meter.reset();
+      const cpu = await cpuSeconds();
       const start = performance.now();
       const loss = await program.step(images, labels);
       const ms = performance.now() - start;
       const { kernels, ...counts } = meter.counts;
       const { buffers, bytes, peakBytes } = meter.memoryOf(program.device);
       measured[p]!.ms.push(ms);
+      measured[p]!.cpuMs.push(1000 * ((await cpuSeconds()) - cpu));
       measured[p]!.losses.push(loss);
       measured[p]!.counted = {
         ...counts,
@@ -52,12 +62,12 @@ async function measure(task: Task): Promise<PageResult> {
       console.log(`step ${i}: ${program.name} loss ${loss.toFixed(5)}, ${(ms / 1000).toFixed(2)} s`);
     }
   const results = programs.map(({ name, version }, p): ProgramResult => {
-    const { ms, losses, counted } = measured[p]!;
+    const { ms, cpuMs, losses, counted } = measured[p]!;
     const [firstStepMs, ...stepMs] = ms as [number, ...number[]];
-    return { program: name, version, ...counted, firstStepMs, stepMs, losses };
+    return { program: name, version, ...counted, firstStepMs, stepMs, stepCpuMs: cpuMs.slice(1), losses };
   });
   return { adapter: device.info().reason, programs: results };
 }
-type Counted = Omit<ProgramResult, 'program' | 'version' | 'firstStepMs' | 'stepMs' | 'losses'>;
+type Counted = Omit<ProgramResult, 'program' | 'version' | 'firstStepMs' | 'stepMs' | 'stepCpuMs' | 'losses'>;
 
 Object.assign(globalThis, { measure });

@@ -42,13 +42,14 @@ export interface WebGpuBenchOptions {
 export interface WebGpuRow extends Omit<ProgramResult, 'kernels'> {
   readonly bestMs: number;
   readonly medianMs: number;
+  readonly bestCpuMs: number;
 }
 
 /**
  * Losses of the first two steps agree within this part of themselves: the second shows every gradient and the update.
- * After that, batch norm over a small batch makes rounding grow.
+ * Where rounding moves an activation past the kink of its PReLU, gradients differ by a thousandth.
  */
-const tolerance = 1e-4;
+const tolerance = 1e-3;
 
 /** Code of the page: our sources and TensorFlow.js from bench/peers, as one module. */
 async function bundlePage(): Promise<string> {
@@ -102,6 +103,11 @@ async function runPage(task: Task, options: WebGpuBenchOptions, executablePath: 
     tab.on('console', (message) => {
       options.log?.(message.text());
     });
+    const cdp = await browser.newBrowserCDPSession();
+    await tab.exposeFunction('cpuSeconds', async () => {
+      const { processInfo } = await cdp.send('SystemInfo.getProcessInfo');
+      return processInfo.reduce((sum, p) => sum + p.cpuTime, 0);
+    });
     await tab.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
     await tab.waitForFunction('globalThis.measure', undefined, { timeout: 60_000 }).catch((e) => {
       throw new Error(`${e.message} ${problems.join('; ')}`);
@@ -118,6 +124,7 @@ const rowOf = ({ kernels: _kernels, ...rest }: ProgramResult): WebGpuRow => ({
   ...rest,
   bestMs: bestOf(rest.stepMs),
   medianMs: medianOf(rest.stepMs),
+  bestCpuMs: bestOf(rest.stepCpuMs),
 });
 
 const megabytes = (n: number) => (n / 1e6).toFixed(1);
@@ -134,6 +141,7 @@ const measures: readonly [string, (r: WebGpuRow) => number, (n: number) => strin
   ['MB alive at most', (r) => r.peakBytes, megabytes],
   ['s a step, best', (r) => r.bestMs, seconds],
   ['s a step, median', (r) => r.medianMs, seconds],
+  ['processor s a step, least', (r) => r.bestCpuMs, seconds],
   ['s of the first step with compiling', (r) => r.firstStepMs, seconds],
 ];
 
@@ -163,8 +171,8 @@ const kernelLines = ({ program, kernels }: ProgramResult): string =>
  */
 export async function benchWebGpu(options: WebGpuBenchOptions = {}): Promise<WebGpuRow[]> {
   const { batch = 4, size = 112, width = 1, classes = 1000, steps = 5 } = options;
-  // A rate at which a few steps on one batch stay comparable.
-  const changes = { batch, inputSize: [size, size], width, lr: 0.001 };
+  // A rate at which the loss of one batch falls steadily.
+  const changes = { batch, inputSize: [size, size], width, lr: 1e-5 };
   const task: Task = { recipe: resolveRecipe('mobilefacenet-arcface', changes), classes, steps };
   const chromium = options.chromium ?? process.env.CHROMIUM ?? '/usr/bin/chromium';
   checkInstalled(chromium);

@@ -42,6 +42,8 @@ export interface ProgramResult {
   /** With opening the device left out: compiling and running the first step. */
   readonly firstStepMs: number;
   readonly stepMs: readonly number[];
+  /** Processor time of all of the browser's processes in the same steps: what other work on the machine hardly moves. */
+  readonly stepCpuMs: readonly number[];
   readonly losses: readonly number[];
   /** By bytes, most first. */
   readonly kernels: readonly KernelCount[];
