@@ -9,6 +9,6 @@ export function needBuild(): void {
   const newest = (pattern: string) =>
     Math.max(0, ...globSync(pattern, { cwd: root }).map((f) => statSync(root + f).mtimeMs));
   const built = newest('dist/src/index.js');
-  const sources = newest('{src,native,datasets}/**/*.ts');
+  const sources = newest('{src,native,kernels,datasets}/**/*.{ts,wgsl}');
   if (built < sources) throw new Error('dist/ is older than the sources: run npm run build');
 }
