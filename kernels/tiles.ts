@@ -55,15 +55,15 @@ export const tileTables: { readonly gpu: TileTable; readonly software: TileTable
       { tileM: 64, tileN: 64, tileK: 16, rows: 8, columns: 4 },
     ],
   },
-  // A GPU that is emulated on the CPU: loads are slow, barriers slower, registers are memory.
+  // A GPU that is emulated on the CPU: a load takes the time of a dozen products, a barrier that of a hundred, and zeroing
+  // workgroup memory is compiled word by word. Small products have small blocks, which compile sooner.
   software: {
     staged: false,
-    busy: 16,
+    busy: 32,
     depth: 256,
     rows: [
-      { maxM: 4, tileM: 4, tileN: 256, tileK: 4, rows: 4, columns: 16 },
+      { maxWork: 2 ** 22, tileM: 32, tileN: 32, tileK: 4, rows: 8, columns: 8 },
       { maxM: 8, tileM: 8, tileN: 256, tileK: 4, rows: 8, columns: 16 },
-      { maxN: 4, tileM: 256, tileN: 4, tileK: 4, rows: 16, columns: 4 },
       { maxN: 8, tileM: 256, tileN: 8, tileK: 4, rows: 16, columns: 8 },
       { tileM: 64, tileN: 64, tileK: 4, rows: 16, columns: 16 },
     ],
