@@ -274,10 +274,41 @@ export const padWgsl: GpuLowering<{
     border: { before: pads.map(([before]) => before), inside: x!.shape, value },
   });
 
-/** The operands one after the other along the axis: each in a dispatch of its own, since their number is not bounded. */
+/** Elements of an operand that is worth a dispatch of its own. */
+const largePart = 16384;
+
+/** Copies each x to y from element `at` on, as many in one dispatch as can be bound. 4-byte dtypes. */
+export function joinWgsl(e: GpuEmitter, parts: readonly { readonly x: Value; readonly at: number }[], y: Value): void {
+  const most = e.limits.storageBuffers - 1;
+  for (let from = 0; from < parts.length; from += most) {
+    const part = parts.slice(from, from + most);
+    const params: Record<string, Param> = {};
+    let end = 0;
+    const choices = part.map(({ x, at }, k) => {
+      // y's place less the invocation's number may be below 0: sums of u32 wrap.
+      params[`to${k}`] = (at - end) >>> 0;
+      params[`from${k}`] = end;
+      end += elementsOf(x);
+      params[`end${k}`] = end;
+      return `if (i < p.end${k}) { storeY(i + p.to${k}, loadX${k}(i - p.from${k})); return; }`;
+    });
+    each(e, end, {
+      files: [],
+      label: 'join',
+      params,
+      inputs: Object.fromEntries(part.map(({ x }, k) => [`x${k}`, bitsOf(x, 1)])),
+      outputs: { y: bitsOf(y, 1) },
+      code: `fn make(i: u32) {\n  ${choices.join('\n  ')}\n}`,
+    });
+  }
+}
+
+/** The operands one after the other along the axis: large ones in a dispatch each, blocks of small ones together. */
 export const concatWgsl: GpuLowering<{ readonly axis: number }> = (e, inputs, [y], { axis }) => {
   const yStrides = stridesOf(y!.shape);
   const bytes = bytesOf(y!.dtype) === 1;
+  const blocks = !bytes && y!.shape.slice(0, axis).every((n) => n === 1);
+  const small: { x: Value; at: number }[] = [];
   let start = 0;
   for (const x of inputs) {
     const xStrides = stridesOf(x.shape);
@@ -285,9 +316,11 @@ export const concatWgsl: GpuLowering<{ readonly axis: number }> = (e, inputs, [y
       const before = y!.shape.map((_, k) => (k === axis ? start : 0));
       if (elementsOf(x) > 0)
         stridedCopy(e, { x, y: y!, dims: y!.shape, xStrides, border: { before, inside: x.shape, value: 'keep' } });
-    } else stridedCopy(e, { x, y: y!, dims: x.shape, xStrides, yStrides, yStart: start * yStrides[axis]! });
+    } else if (blocks && elementsOf(x) < largePart) small.push({ x, at: start * yStrides[axis]! });
+    else stridedCopy(e, { x, y: y!, dims: x.shape, xStrides, yStrides, yStart: start * yStrides[axis]! });
     start += x.shape[axis]!;
   }
+  joinWgsl(e, small, y!);
 };
 
 /** Repeats axes of size 1; missing leading axes count as 1. */

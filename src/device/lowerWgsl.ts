@@ -15,6 +15,7 @@ import {
   type GpuLimits,
   type Operand,
 } from '../../kernels/lower.ts';
+import { bitsOf, each, joinWgsl } from '../../kernels/movement.ts';
 import { pointwiseWgsl } from '../../kernels/pointwise.ts';
 import { reduceWgsl } from '../../kernels/reduce.ts';
 import type { Buffer, Value } from '../core/buffer.ts';
@@ -38,17 +39,8 @@ export interface LoweredWgsl extends Lowered<GpuCall> {
 /** Bind offsets are multiples of this on every adapter. */
 const alignment = 256;
 
-/** Code that runs `body` for every i below `p.count`. */
-const oneEach = (body: string) => `@compute @workgroup_size(64) fn main(
-  @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = groupOf(wid, nwg) * 64u + lane;
-  if (i < p.count) { ${body} }
-}`;
-
 /** Copies elements from any place of a buffer to the start of another. */
-function copy(e: Pick<GpuEmitter, 'dispatch'>, from: Value, to: Value): void {
+function copy(e: GpuEmitter, from: Value, to: Value): void {
   const n = elementsOf(from);
   const size = bytesOf(from.dtype);
   const start = Math.floor(from.buffer.offset / alignment) * alignment;
@@ -59,14 +51,13 @@ function copy(e: Pick<GpuEmitter, 'dispatch'>, from: Value, to: Value): void {
     ? 'storeY(i, vec4<u32>(loadX(4u * i + p.skip), loadX(4u * i + 1u + p.skip), loadX(4u * i + 2u + p.skip), loadX(4u * i + 3u + p.skip)));'
     : 'storeY(i, loadX(i + p.skip));';
   const count = bytes ? ceilDiv(n, 4) : n;
-  e.dispatch({
+  each(e, count, {
     files: [],
     label: 'copy',
-    groups: ceilDiv(count, 64),
-    params: { count, skip },
-    inputs: { x: { value: whole, width: 1, bits: true } },
-    outputs: { y: { value: to, width: bytes ? 4 : 1, bits: true } },
-    code: oneEach(body),
+    params: { skip },
+    inputs: { x: bitsOf(whole, 1) },
+    outputs: { y: bitsOf(to, bytes ? 4 : 1) },
+    code: `fn make(i: u32) { ${body} }`,
   });
 }
 
@@ -164,16 +155,18 @@ class Emitter implements GpuEmitter {
     if (known) return known;
     const n = elementsOf(v);
     const to = this.sink.prepared(v, paddedBytes(2 * n), (buffer) => {
-      const composed = compose({
+      // Past `dispatch`, which would look for a packed copy of the operand.
+      const dispatch = (d: Dispatch) => {
+        const composed = compose(d);
+        this.sink.push({ ...composed, label: `${this.label}: ${composed.label}` });
+      };
+      each({ limits: this.limits, temp: (size) => this.temp(size), dispatch }, ceilDiv(n, 4), {
         files: [],
         label: 'pack',
-        groups: ceilDiv(n, 256),
-        params: { count: ceilDiv(n, 4) },
         inputs: { x: { value: v, width: 4 } },
         outputs: { y: { value: { ...v, buffer }, width: 4, half: true } },
-        code: oneEach('storeY(i, loadX(i));'),
+        code: 'fn make(i: u32) { storeY(i, loadX(i)); }',
       });
-      this.sink.push({ ...composed, label: `${this.label}: ${composed.label}` });
     });
     half.packed.set(v.buffer.id, to);
     return to;
@@ -227,28 +220,11 @@ class Emitter implements GpuEmitter {
       size += 4 * ceilDiv(elementsOf(value), 4);
     }
     const pool = this.temp(size);
-    const most = this.limits.storageBuffers - 1;
-    for (let from = 0; from < values.length; from += most) {
-      const part = values.slice(from, from + most);
-      const count = Math.max(...part.map(elementsOf));
-      const copies = part.map((_, k) => `if (i < p.n${k}) { storeY(i + p.at${k}, loadX${k}(i)); }`);
-      const packing = compose({
-        files: [],
-        label: 'gather small operands',
-        groups: ceilDiv(count, 64),
-        params: Object.fromEntries([
-          ['count', count],
-          ...part.flatMap((v, k) => [
-            [`n${k}`, elementsOf(v)],
-            [`at${k}`, places.get(keyOfPlace(v))!],
-          ]),
-        ]),
-        inputs: Object.fromEntries(part.map((value, k) => [`x${k}`, { value, width: 1 as const }])),
-        outputs: { y: { value: pool, width: 1 } },
-        code: oneEach(copies.join('\n  ')),
-      });
-      this.sink.push({ ...packing, label: `${this.label}: ${packing.label}` });
-    }
+    joinWgsl(
+      new Emitter(this.plan, this.sink, this.label),
+      values.map((x) => ({ x, at: places.get(keyOfPlace(x))! })),
+      pool,
+    );
     const read = <O extends Omit<Operand, 'width'>>(o: O): O =>
       small(o) ? { ...o, pool: { value: pool, at: places.get(keyOfPlace(o.value))! } } : o;
     return {
