@@ -64,11 +64,15 @@ function windows(
     code:
       pixelsAlong === 'm'
         ? `alias RowsA = Pixels;
+alias StepA = Taps;
 fn rowsA(group: u32, row: u32) -> RowsA { return pixelsFrom(group, row); }
-fn blockA(group: u32, pixels: RowsA, k: u32) -> mat4x4<f32> { return window(pixels, tapsFrom(k)); }`
+fn stepA(group: u32, k: u32) -> StepA { return tapsFrom(k); }
+fn blockA(pixels: RowsA, taps: StepA) -> mat4x4<f32> { return window(pixels, taps); }`
         : `alias RowsA = Taps;
+alias StepA = Pixels;
 fn rowsA(group: u32, row: u32) -> RowsA { return tapsFrom(row); }
-fn blockA(group: u32, taps: RowsA, k: u32) -> mat4x4<f32> { return transpose(window(pixelsFrom(group, k), taps)); }`,
+fn stepA(group: u32, k: u32) -> StepA { return pixelsFrom(group, k); }
+fn blockA(taps: RowsA, pixels: StepA) -> mat4x4<f32> { return transpose(window(pixels, taps)); }`,
   };
 }
 

@@ -31,12 +31,21 @@ fn pixelsFrom(group: u32, i: u32) -> Pixels {
     x * p.strideX + u32(p.offsetX));
 }
 fn tapsFrom(i: u32) -> Taps {
-  let at = i + select(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(), WIDE);
+  if (WIDE) {
+    let place = i / p.groupChannels;
+    let y = place / p.tapsAcross;
+    return Taps(vec4<u32>(y), vec4<u32>(place - y * p.tapsAcross), vec4<u32>(i - place * p.groupChannels));
+  }
+  let at = i + vec4<u32>(0u, 1u, 2u, 3u);
   let place = at / p.groupChannels;
   let y = place / p.tapsAcross;
   return Taps(y, place - y * p.tapsAcross, at - place * p.groupChannels);
 }
 fn windowLine(image: u32, y: vec4<u32>, x: vec4<u32>, channel: vec4<u32>) -> vec4<f32> {
+  if (WIDE) {
+    let at = image + (y.x * p.inColumns + x.x) * p.inChannels + channel.x;
+    return select(vec4<f32>(), eachA(vec4<u32>(at)), y.x < p.inRows && x.x < p.inColumns);
+  }
   let inside = (y < vec4<u32>(p.inRows)) & (x < vec4<u32>(p.inColumns));
   return select(vec4<f32>(), eachA(image + (y * p.inColumns + x) * p.inChannels + channel), inside);
 }

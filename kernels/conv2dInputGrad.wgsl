@@ -8,8 +8,12 @@ alias ColumnsB = u32;
 fn columnsB(group: u32, column: u32) -> ColumnsB {
   return u32(p.wFirst) + column * p.wLine + group * p.groupChannels;
 }
-fn blockB(group: u32, first: ColumnsB, k: u32) -> mat4x4<f32> {
+alias StepB = vec4<u32>;
+fn stepB(group: u32, k: u32) -> StepB {
   let taps = tapsFrom(k);
-  let at = first + taps.y * u32(p.wStepY) + taps.x * u32(p.wStepX) + taps.channel;
+  return taps.y * u32(p.wStepY) + taps.x * u32(p.wStepX) + taps.channel;
+}
+fn blockB(first: ColumnsB, step: StepB) -> mat4x4<f32> {
+  let at = first + step;
   return transpose(mat4x4<f32>(eachB(at), eachB(at + p.wLine), eachB(at + 2u * p.wLine), eachB(at + 3u * p.wLine)));
 }

@@ -17,7 +17,7 @@ import {
 } from './lower.ts';
 import { type Product, type Tiling, tilingOf } from './tiles.ts';
 
-/** An operand with its loaders: RowsA, rowsA, blockA, or ColumnsB, columnsB, blockB (gemm.wgsl). */
+/** An operand with its loaders: RowsA, rowsA, StepA, stepA, blockA, or those of B (gemm.wgsl). */
 export interface Side {
   readonly operand: Operand;
   /** Whether memory runs along K. */
@@ -64,9 +64,11 @@ export function plainSide(name: 'A' | 'B', value: Value, alongK: boolean, line: 
     alongK,
     params: { [`${x}Line`]: line, [`${x}Batch`]: batch },
     code: `alias ${type} = u32;
-fn ${at}(batch: u32, i: u32) -> ${type} { return batch * p.${x}Batch + ${alongK ? `i * p.${x}Line` : 'i'}; }
-fn block${name}(batch: u32, start: ${type}, k: u32) -> mat4x4<f32> {
-  let at = start + ${alongK ? 'k' : `k * p.${x}Line`};
+alias Step${name} = u32;
+fn ${at}(batch: u32, i: u32) -> u32 { return batch * p.${x}Batch + ${alongK ? `i * p.${x}Line` : 'i'}; }
+fn step${name}(batch: u32, k: u32) -> u32 { return ${alongK ? 'k' : `k * p.${x}Line`}; }
+fn block${name}(start: u32, step: u32) -> mat4x4<f32> {
+  let at = start + step;
   return ${alongK === (name === 'A') ? lines : `transpose(${lines})`};
 }`,
   };
@@ -76,9 +78,9 @@ fn block${name}(batch: u32, start: ${type}, k: u32) -> mat4x4<f32> {
 function blockCode({ tile, staged }: Tiling): string {
   const [down, across] = [tile.rows / 4, tile.columns / 4];
   const a = (i: number) =>
-    staged ? `stagedA(k, place.down + ${i}u * DOWN)` : `keptA(blockA(sources.batch, sources.a${i}, k), k)`;
+    staged ? `stagedA(k, place.down + ${i}u * DOWN)` : `keptA(blockA(sources.a${i}, stepOfA), k)`;
   const b = (j: number) =>
-    staged ? `stagedB(k, place.across + ${j}u * ACROSS)` : `keptB(blockB(sources.batch, sources.b${j}, k), k)`;
+    staged ? `stagedB(k, place.across + ${j}u * ACROSS)` : `keptB(blockB(sources.b${j}, stepOfB), k)`;
   const product = (i: number, j: number, x: string, y: string) =>
     `(*sums).c${i}_${j} = plusProduct((*sums).c${i}_${j}, ${x}, ${y});`;
   // The fewer blocks stay in registers, the others come one by one.
@@ -101,7 +103,7 @@ fn sourcesAt(batch: u32, row: u32, column: u32) -> Sources {
   return `struct Sums { ${times(down, (i) => times(across, (j) => `c${i}_${j}: mat4x4<f32>,`))} }
 ${staged ? '' : sources}
 fn addBlocks(sums: ptr<function, Sums>, ${staged ? 'place: Staged' : 'sources: Sources'}, k: u32) {
-  ${steps.join('\n  ')}
+  ${staged ? '' : 'let stepOfA = stepA(sources.batch, k);\n  let stepOfB = stepB(sources.batch, k);\n  '}${steps.join('\n  ')}
 }
 fn storeSums(sums: ptr<function, Sums>, tile: Tile, row: u32, column: u32) {
   ${times(

@@ -7,8 +7,8 @@
 // Expects: const TILE_M, TILE_N, TILE_K, ROWS, COLUMNS: u32 (of a workgroup's tile, and what an invocation makes of it);
 //   const K_TAIL: bool (blocks may reach past the end of K);
 //   p.m, p.n, p.k; p.tilesM, p.tilesN; p.slices, p.depth (of K), p.cSlice (elements of C from slice to slice);
-//   RowsA, fn rowsA(batch, row) -> RowsA: four rows; fn blockA(batch, rows: RowsA, k) -> mat4x4<f32>;
-//   ColumnsB, fn columnsB(batch, column) -> ColumnsB; fn blockB(batch, columns: ColumnsB, k) -> mat4x4<f32>;
+//   RowsA, fn rowsA(batch, row) -> RowsA: four rows; StepA, fn stepA(batch, k) -> StepA: four k;
+//   fn blockA(rows: RowsA, step: StepA) -> mat4x4<f32>; of B likewise ColumnsB, columnsB, StepB, stepB, blockB;
 //   fn placeC(batch, row) -> u32: element C[row, 0]; fn putC(element, column, v: vec4<f32>): four along the row.
 
 /** Invocations of a workgroup along N and along M. Each makes blocks that lie this many blocks apart. */

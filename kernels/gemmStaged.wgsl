@@ -32,7 +32,7 @@ fn fillA(tile: Tile, first: u32, i: u32) {
   let k = select(i / BLOCKS_M, i % BLOCKS_K, A_ALONG_K);
   let m = select(i % BLOCKS_M, i / BLOCKS_K, A_ALONG_K);
   let start = first + 4u * k;
-  let block = keptA(blockA(tile.batch, rowsA(tile.batch, tile.row + 4u * m), start), start);
+  let block = keptA(blockA(rowsA(tile.batch, tile.row + 4u * m), stepA(tile.batch, start)), start);
   let at = k * LINE_A + m;
   const NEXT = BLOCKS_K * LINE_A;
   stageA[at] = block[0];
@@ -44,7 +44,7 @@ fn fillB(tile: Tile, first: u32, i: u32) {
   let k = select(i / BLOCKS_N, i % BLOCKS_K, B_ALONG_K);
   let n = select(i % BLOCKS_N, i / BLOCKS_K, B_ALONG_K);
   let start = first + 4u * k;
-  let block = keptB(blockB(tile.batch, columnsB(tile.batch, tile.column + 4u * n), start), start);
+  let block = keptB(blockB(columnsB(tile.batch, tile.column + 4u * n), stepB(tile.batch, start)), start);
   let at = k * LINE_B + n;
   const NEXT = BLOCKS_K * LINE_B;
   stageB[at] = block[0];

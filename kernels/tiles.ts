@@ -63,9 +63,9 @@ export const tileTables: { readonly gpu: TileTable; readonly software: TileTable
     depth: 256,
     rows: [
       { maxWork: 2 ** 22, tileM: 32, tileN: 32, tileK: 4, rows: 8, columns: 8 },
-      { maxM: 8, tileM: 8, tileN: 256, tileK: 4, rows: 8, columns: 16 },
-      { maxN: 8, tileM: 256, tileN: 8, tileK: 4, rows: 16, columns: 8 },
-      { tileM: 64, tileN: 64, tileK: 4, rows: 16, columns: 16 },
+      { maxM: 8, tileM: 8, tileN: 64, tileK: 4, rows: 8, columns: 16 },
+      { maxN: 8, tileM: 64, tileN: 8, tileK: 4, rows: 16, columns: 8 },
+      { tileM: 32, tileN: 32, tileK: 4, rows: 16, columns: 16 },
     ],
   },
 };
