@@ -13,6 +13,8 @@ export type { Buffer, Value };
 /** What kernels may count on. The least that WebGPU guarantees: 8 buffers, 16 KiB and 256 invocations a workgroup. */
 export interface GpuLimits {
   readonly subgroups: boolean;
+  /** The adapter is a program: barriers and loads are dear there. Default false. */
+  readonly software?: boolean;
   /** Storage buffers of one dispatch. */
   readonly storageBuffers: number;
   /** Bytes of one buffer. */

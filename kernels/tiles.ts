@@ -81,11 +81,7 @@ export interface Tiling {
 }
 
 /** How a product is spread over a device. `whole`: K is not to be cut. */
-export function tilingOf(
-  { m, n, k, batch }: Product,
-  limits: GpuLimits & { readonly software?: boolean },
-  whole = false,
-): Tiling {
+export function tilingOf({ m, n, k, batch }: Product, limits: GpuLimits, whole = false): Tiling {
   const { staged, busy, depth: least, rows } = limits.software ? tileTables.software : tileTables.gpu;
   const work = m * n * k * batch;
   const tile = rows.find(({ maxM = m, maxN = n, maxWork = work }) => m <= maxM && n <= maxN && work <= maxWork)!;

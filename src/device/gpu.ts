@@ -9,6 +9,8 @@ export interface GpuChoice {
   readonly device: GPUDevice;
   /** Vendor, architecture and name, as far as the browser tells. */
   readonly name: string;
+  /** Whether the adapter is a program: slower than WASM on the same cores. */
+  readonly onCpu: boolean;
   readonly limits: GpuLimits;
   readonly timestamps: boolean;
   readonly maxBytes: number;
@@ -78,12 +80,18 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
     requiredFeatures: features,
     requiredLimits: least ? {} : Object.fromEntries(wanted.map((l) => [l, adapter.limits[l]])),
   });
-  const { info, limits } = { info: adapter.info, limits: device.limits };
+  const { info } = adapter;
+  const { limits } = device;
+  const name = [info.vendor, info.architecture, info.description || info.device].filter(Boolean).join(' ') || 'unnamed';
+  const onCpu = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
   return {
     adapter,
     device,
-    name: [info.vendor, info.architecture, info.description || info.device].filter(Boolean).join(' ') || 'unnamed',
+    name,
+    onCpu,
     limits: {
+      // Kernels for what every adapter has are those of a GPU.
+      software: onCpu && !least,
       // Kernels also use the number of the subgroup, a later addition to the language.
       subgroups: features.includes('subgroups') && (source.wgslLanguageFeatures?.has('subgroup_id') ?? false),
       storageBuffers: limits.maxStorageBuffersPerShaderStage,

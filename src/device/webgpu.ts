@@ -85,8 +85,7 @@ export class WebGpuDevice implements Device {
   }
   /** Whether the adapter is a program: slower than WASM on the same cores. */
   get onCpu(): boolean {
-    const { info } = this.choice.adapter;
-    return info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(this.choice.name);
+    return this.choice.onCpu;
   }
   /** Throws DeviceError where the device is gone. */
   check(): void {

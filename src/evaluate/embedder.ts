@@ -190,7 +190,13 @@ export function embedderOf(
  */
 export async function loadEmbedder(
   bytes: Uint8Array,
-  { device = 'auto', threads, maxBatch, storage, source = 'weights' }: EmbedderOptions & { readonly source?: string } = {},
+  {
+    device = 'auto',
+    threads,
+    maxBatch,
+    storage,
+    source = 'weights',
+  }: EmbedderOptions & { readonly source?: string } = {},
 ): Promise<Embedder> {
   if (!(bytes instanceof Uint8Array))
     throw new UsageError(

@@ -335,7 +335,13 @@ describe.runIf(runGpu)('webgpu', () => {
   });
   it('with no more than every adapter has', async () => {
     const least = await openGpuDevice({ least: true });
-    expect(least.limits).toEqual({ subgroups: false, storageBuffers: 8, workgroupBytes: 16384 });
+    expect(least.limits).toEqual({
+      software: false,
+      subgroups: false,
+      storageBuffers: 8,
+      bufferBytes: 2 ** 28,
+      workgroupBytes: 16384,
+    });
     expect(await all(async (c) => withinBounds(c, await runOn(least, c.batch)))).toEqual([]);
     await least.dispose();
   });
