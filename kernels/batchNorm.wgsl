@@ -14,5 +14,5 @@ fn merge(a: Sums, b: Sums) -> Sums {
   let n = a.n + b.n;
   let share = b.n / n;
   let d = b.mean - a.mean;
-  return Sums(n, a.sum + b.sum, fma(d, TypeX(share), a.mean), a.m2 + b.m2 + d * d * (a.n * share));
+  return Sums(n, a.sum + b.sum, a.mean + d * share, a.m2 + b.m2 + d * d * (a.n * share));
 }

@@ -104,7 +104,7 @@ function tileCode(rows: Pattern, columns: Pattern, kw: number): string {
     });
   const body = inputRows(rows.inside.feeds, columns.inside.feeds, loadTaps, (x, r, s) => {
     const sum = `sum${r.output}_${s.output}`;
-    return `${sum} = fma(${x}, w${r.tap}_${s.tap}, ${sum});`;
+    return `${sum} += ${x} * w${r.tap}_${s.tap};`;
   });
   return `fn makeTile(image: u32, tileRow: u32, tileColumn: u32, c: u32) {
   let y = i32(${rows.step}u * tileRow) + p.baseRow;
@@ -222,7 +222,7 @@ function weightGradCode(rows: Pattern, columns: Pattern, tapsDown: number, tapsA
     () => [],
     (x, r, s) => {
       const sum = `(*sums).tap${r.tap * tapsAcross + s.tap}`;
-      return `${sum} = fma(${x}, dy${s.output}, ${sum});`;
+      return `${sum} += ${x} * dy${s.output};`;
     },
   );
   return `struct Sums { ${taps.map((t) => `${t}: TypeX`).join(', ')} }

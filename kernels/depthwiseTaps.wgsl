@@ -50,7 +50,7 @@ fn makeTile(image: u32, row: u32, column: u32, c: u32) {
     let line = lineOf(image, y);
     var x = across.place;
     for (var s = across.first; s < across.end; s += across.step) {
-      sum = fma(pixel(line, x, c), loadW((r * p.kernelColumns + s) * p.channels + c), sum);
+      sum += pixel(line, x, c) * loadW((r * p.kernelColumns + s) * p.channels + c);
       x += across.advance;
     }
     y += down.advance;
