@@ -230,18 +230,20 @@ export const kernelMutants: readonly Mutant[] = [
   ...native('pointwise', 'pointwise', [
     ['constant', 'Math.ceil(allRows / rows) * blocks', 'Math.floor(allRows / rows) * blocks'],
     ['bound', 'const body = f.let(count.and(-8));', 'const body = f.let(count.add(7).and(-8));'],
+  ]),
+  ...of('pointwise', 'src/core/axes.ts', 'test/native/pointwise.test.ts', [
     ['index', 'out[i] = n === 1 ? 0 : step;', 'out[i] = step;'],
   ]),
   ...native(
     'constants',
     'constants',
-    [
-      ['constant', 'at = values.push(e.value) - 1;', 'at = values.push(e.value);'],
-      ['bound', 'Array.from({ length: count }, (_, i) => f.let(', 'Array.from({ length: 1 }, (_, i) => f.let('],
-      ['index', 'values.findIndex((v) => Object.is(v, e.value))', 'values.findIndex((v) => v !== e.value)'],
-    ],
+    [['bound', 'Array.from({ length: count }, (_, i) => f.let(', 'Array.from({ length: 1 }, (_, i) => f.let(']],
     'pointwise',
   ),
+  ...of('constants', 'src/expr/liftConstants.ts', 'test/native/pointwise.test.ts', [
+    ['constant', 'at = values.push(e.value) - 1;', 'at = values.push(e.value);'],
+    ['index', 'values.findIndex((v) => Object.is(v, e.value))', 'values.findIndex((v) => v !== e.value)'],
+  ]),
   ...native(
     'elements',
     'elements',
@@ -379,7 +381,11 @@ export const engineMutants: readonly Mutant[] = [
     ['bound', 'f.while(next.ltS(count), () => {', 'f.while(next.ltS(count.sub(1)), () => {'],
   ]),
   ...of('fuse', 'src/plan/fuse.ts', graphs, [
-    ['bound', 'fresh.length > maxOperands || fresh.some((o) => readyAt(o.tensor) >= i)', 'fresh.length > maxOperands'],
+    [
+      'bound',
+      '!fit(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)',
+      '!fit(sizes, s.outputs.length + 1)',
+    ],
     ['index', 'E.input(1 + rest.findIndex((r) => r.id === t.id))', 'E.input(1)'],
     [
       'constant',
@@ -392,7 +398,11 @@ export const engineMutants: readonly Mutant[] = [
   ]),
   ...of('epilogue fusion', 'src/plan/fuse.ts', readers, [['bound', '        uses.get(x.id) !== 1 ||\n', '']]),
   ...of('arena', 'src/plan/arena.ts', graphs, [
-    ['bound', 'other.end < b.start || other.start > b.end', 'other.end <= b.start || other.start > b.end'],
+    [
+      'bound',
+      'other.end < b.start || other.start > b.end) continue;\n      if (at + align',
+      'other.end <= b.start || other.start > b.end) continue;\n      if (at + align',
+    ],
     ['constant', 'if (at + align(b.bytes) <= offsets[j]!) break;', 'if (at <= offsets[j]!) break;'],
     ['index', 'at = Math.max(at, offsets[j]! + align(other.bytes));', 'at = Math.max(at, offsets[j]!);'],
   ]),
