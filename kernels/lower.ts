@@ -17,8 +17,9 @@ export interface GpuLimits {
   readonly software?: boolean;
   /** Storage buffers of one dispatch. */
   readonly storageBuffers: number;
-  /** Bytes of one buffer. */
+  /** Bytes of one buffer, and of one operand. */
   readonly bufferBytes: number;
+  readonly operandBytes: number;
   /** Workgroup memory. */
   readonly workgroupBytes: number;
 }

@@ -13,7 +13,6 @@ export interface GpuChoice {
   readonly onCpu: boolean;
   readonly limits: GpuLimits;
   readonly timestamps: boolean;
-  readonly maxBytes: number;
 }
 export interface GpuOptions {
   /** Where adapters come from; default: the page's or Dawn. */
@@ -96,9 +95,9 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
       subgroups: features.includes('subgroups') && (source.wgslLanguageFeatures?.has('subgroup_id') ?? false),
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
       bufferBytes: limits.maxBufferSize,
+      operandBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     },
     timestamps: features.includes('timestamp-query'),
-    maxBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
   };
 }

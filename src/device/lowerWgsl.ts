@@ -36,6 +36,8 @@ export interface LoweredWgsl extends Lowered<GpuCall> {
   readonly bankBytes: readonly number[];
 }
 
+const megabytes = (n: number) => `${(n / 1e6).toFixed(0)} MB`;
+
 /** Bind offsets are multiples of this on every adapter. */
 const alignment = 256;
 
@@ -196,6 +198,11 @@ class Emitter implements GpuEmitter {
     if (composed.bindings.length > this.limits.storageBuffers)
       throw new DeviceError(
         `webgpu: ${this.label}: expected at most ${this.limits.storageBuffers} buffers in one kernel (the adapter's limit), got ${composed.bindings.length}\nCombine its operands first, or use --device wasm.`,
+      );
+    const largest = Math.max(...composed.bindings.map((b) => b.bytes));
+    if (largest > this.limits.operandBytes)
+      throw new DeviceError(
+        `webgpu: ${this.label}: expected tensors of at most ${megabytes(this.limits.operandBytes)} (the adapter's limit), got one of ${megabytes(largest)}\nUse a smaller batch, accumulate, or --device wasm.`,
       );
     this.sink.push({ ...composed, label: `${this.label}: ${composed.label}` });
   }

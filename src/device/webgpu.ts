@@ -312,7 +312,7 @@ export class WebGpuDevice implements Device {
       available: !this.isLost,
       threads: 0,
       simd: 'WGSL',
-      reason: `${this.choice.name}${features.length ? ` with ${features.join(' and ')}` : ''}, ${limits.storageBuffers} buffers a kernel, tensors up to ${megabytes(this.choice.maxBytes)}`,
+      reason: `${this.choice.name}${features.length ? ` with ${features.join(' and ')}` : ''}, ${limits.storageBuffers} buffers a kernel, tensors up to ${megabytes(this.limits.operandBytes)}`,
     };
   }
   async dispose(): Promise<void> {

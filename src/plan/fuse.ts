@@ -163,7 +163,7 @@ export function fuse(
   }: FuseOptions = {},
 ): Fused {
   /** Whether one kernel can read these tensors and write that many. */
-  const fit = (sizes: readonly number[], outputs: number): boolean => {
+  const canBind = (sizes: readonly number[], outputs: number): boolean => {
     const large = sizes.filter((n) => n > small).length;
     return sizes.length <= maxOperands && large + (large < sizes.length ? 1 : 0) + outputs <= maxBuffers;
   };
@@ -230,7 +230,7 @@ export function fuse(
       for (const x of n.inputs) all.set(x.id, x.size);
       return all;
     };
-    if ([...kernels].some((k) => !fit([...withInputs(k).values()], 1))) continue;
+    if ([...kernels].some((k) => !canBind([...withInputs(k).values()], 1))) continue;
     inside.set(n, kernels);
     for (const k of kernels) reads.set(k, withInputs(k));
   }
@@ -277,7 +277,7 @@ export function fuse(
       const expr = substituteOwn(expand(n, made, new Map()), made, own);
       const fresh = [...made.values()].filter((o) => !own.has(o.tensor.id));
       const sizes = fresh.map((o) => o.tensor.size);
-      if (!fit(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)) continue;
+      if (!canBind(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)) continue;
       const before = new Set(s.inputs.map((x) => x.id));
       const shares = [...readsOf(n, inside)].some((x) => own.has(x.id) || (before.has(x.id) && x.size === y.size));
       if (!shares) continue;
@@ -320,7 +320,7 @@ export function fuse(
       const read = new Set(E.inputsOf(expr));
       const shared = all.some((o) => o.index < s.inputs.length && read.has(o.index) && o.tensor.size === x.size);
       const sizes = all.map((o) => o.tensor.size);
-      if (!shared || !fit(sizes, s.outputs.length + 1)) continue;
+      if (!shared || !canBind(sizes, s.outputs.length + 1)) continue;
       if (all.some((o) => readyAt(o.tensor) >= i)) continue;
       const strides = all.map((o, k) => s.strides[k] ?? spaceStrides(o.tensor.shape, x.shape, axes));
       if (strides.some((v) => !v)) continue;
@@ -368,7 +368,7 @@ export function fuse(
       steps.push({ kind: 'op', label: n.op.name, path: n.path, node: n, inputs: n.inputs, outputs: made });
     }
   }
-  return { steps: enabled ? fuseEpilogues(steps, views, wanted, fit) : steps, views, inputs, outputs, assigns };
+  return { steps: enabled ? fuseEpilogues(steps, views, wanted, canBind) : steps, views, inputs, outputs, assigns };
 }
 
 /** What a kernel at node n reads, inlined producers included. */
@@ -411,7 +411,7 @@ function fuseEpilogues(
   steps: readonly Step[],
   views: ReadonlyMap<string, View>,
   wanted: ReadonlySet<string>,
-  fit: (sizes: readonly number[], outputs: number) => boolean,
+  canBind: (sizes: readonly number[], outputs: number) => boolean,
 ): Step[] {
   const uses = new Map<string, number>();
   for (const s of steps) for (const x of s.inputs) uses.set(x.id, (uses.get(x.id) ?? 0) + 1);
@@ -440,7 +440,7 @@ function fuseEpilogues(
       const rest = s.inputs.filter((t) => t.id !== x.id);
       // The op's own operands are bound whatever their size.
       const own = [...heavy.inputs, y].map(() => Number.POSITIVE_INFINITY);
-      if (!fit([...own, ...rest.map((t) => t.size)], 0)) continue;
+      if (!canBind([...own, ...rest.map((t) => t.size)], 0)) continue;
       const columns = y.shape[y.rank - 1]!;
       const kinds = rest.map((t) =>
         t.size === 1

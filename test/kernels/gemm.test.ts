@@ -185,7 +185,13 @@ for (const kind of kinds)
 
 /** Keeps dispatches. */
 class Recorder implements GpuEmitter {
-  readonly limits: GpuLimits = { subgroups: false, storageBuffers: 8, workgroupBytes: 16384, bufferBytes: 2 ** 27 };
+  readonly limits: GpuLimits = {
+    subgroups: false,
+    storageBuffers: 8,
+    workgroupBytes: 16384,
+    bufferBytes: 2 ** 27,
+    operandBytes: 2 ** 27,
+  };
   readonly list: Dispatch[] = [];
   dispatch(d: Dispatch): void {
     this.list.push(d);

@@ -340,6 +340,7 @@ describe.runIf(runGpu)('webgpu', () => {
       subgroups: false,
       storageBuffers: 8,
       bufferBytes: 2 ** 28,
+      operandBytes: 2 ** 27,
       workgroupBytes: 16384,
     });
     expect(await all(async (c) => withinBounds(c, await runOn(least, c.batch)))).toEqual([]);

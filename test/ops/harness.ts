@@ -247,10 +247,16 @@ export async function runOn(device: Device, b: Batch, options: CompileOptions = 
   return new Map(Object.entries(out).map(([name, y]) => [name, { name, dtype: y.dtype, values: y.data }]));
 }
 
-/** What is wrong with a result, in words; undefined where it is within the bound. */
-export function outOfBound(got: Result, truth: Truth): string | undefined {
+/**
+ * WebGPU's exp, log, pow and so on are within 3 units in the last place (test/kernels/math.test.ts), where the f32 loop's
+ * are within half a unit: six times its error in place of four.
+ */
+export const gpuFactor = 6 / 4;
+
+/** What is wrong with a result, in words; undefined where it is within `factor` times the bound. */
+export function outOfBound(got: Result, truth: Truth, factor = 1): string | undefined {
   const want = truth.f64.get(got.name)!.values;
-  const bound = truth.bounds.get(got.name)!;
+  const bound = factor * truth.bounds.get(got.name)!;
   if (got.values.length !== want.length) return `${got.name}: ${got.values.length} of ${want.length} numbers`;
   for (let i = 0; i < want.length; i++) {
     const [a, t] = [got.values[i]!, want[i]!];

@@ -32,7 +32,13 @@ async function stepGraph(): Promise<Graph> {
 }
 
 test.each([8, 12])('with %i buffers a kernel: few kernels, busy reductions, memory within bounds', async (buffers) => {
-  const limits = { subgroups: buffers > 8, storageBuffers: buffers, workgroupBytes: 16_384, bufferBytes: 2 ** 28 };
+  const limits = {
+    subgroups: buffers > 8,
+    storageBuffers: buffers,
+    workgroupBytes: 16_384,
+    bufferBytes: 2 ** 28,
+    operandBytes: 2 ** 27,
+  };
   const plan = lowerWgsl(fuse(await stepGraph(), fuseFor(limits)), limits);
   const kernels = new Set(plan.calls.map((c) => c.call.code)).size;
   const stepBytes = plan.bankBytes.reduce((a, b) => a + b, 0);
