@@ -2,9 +2,9 @@
  * One mode's measurements, in a process of its own: V8 flags hold for a whole process. Started by main.ts.
  */
 import { declareWide } from '../src/device/mode.ts';
+import { WebGpuDevice } from '../src/device/webgpu.ts';
 import { benchConvolutions, denseLayers, depthwiseLayers } from './convolutions.ts';
 import { benchGemm } from './gemm.ts';
-import { openWebGpu } from './gpu.ts';
 import { benchForward } from './models.ts';
 import { benchOps } from './ops.ts';
 import { type Order, type Told, timedWorks } from './order.ts';
@@ -18,7 +18,7 @@ const tell = (told: Told) => new Promise<void>((resolve) => process.send!(told, 
 /** What there is for a GPU: none of the timed works without its clock, and little of anything where a program plays it. */
 async function look(order: Order, log: (line: string) => void) {
   if (order.mode !== 'webgpu') return { works: order.works, timed: true, onCpu: false };
-  const device = await openWebGpu();
+  const device = await WebGpuDevice.create();
   const { timestamps: timed, onCpu } = device;
   await tell({ type: 'gpu', name: device.info().reason });
   await device.dispose();

@@ -1,5 +1,5 @@
 /**
- * The GPU for the benchmark: a device whose clock tells nanoseconds, and kernels outside any plan.
+ * Kernels on the GPU outside any plan, for the benchmark.
  *
  * The one idea: the GPU times itself, so a figure holds no host work, no upload and no waiting. What is short runs many
  * times between two timestamps.
@@ -10,26 +10,6 @@ import { DeviceError } from '../src/core/errors.ts';
 import { sizeOf } from '../src/core/shape.ts';
 import { usage, WebGpuDevice } from '../src/device/webgpu.ts';
 import { foldGroups } from '../src/device/webgpuPlan.ts';
-
-/** Held as long as the process lives: Dawn's devices do not keep it. */
-let dawn: GPU | undefined;
-
-/**
- * Opens the GPU. Dawn rounds timestamps to 65 microseconds, as browsers must; here it is told not to.
- * @throws DeviceError where there is none
- */
-export async function openWebGpu(): Promise<WebGpuDevice> {
-  const name = 'webgpu';
-  try {
-    dawn ??= ((await import(name)) as { create(options: string[]): GPU }).create([
-      'disable-dawn-features=timestamp_quantization',
-    ]);
-  } catch {
-    // The device says what is missing.
-    return WebGpuDevice.create();
-  }
-  return WebGpuDevice.create({ gpu: dawn });
-}
 
 interface Linked {
   readonly pipeline: GPUComputePipeline;
@@ -56,7 +36,7 @@ export class GpuBench {
 
   /** @throws DeviceError where there is no GPU, or none that times itself */
   static async create(): Promise<GpuBench> {
-    const device = await openWebGpu();
+    const device = await WebGpuDevice.create();
     if (device.timestamps) return new GpuBench(device);
     await device.dispose();
     throw new DeviceError('webgpu: this adapter has no timestamp queries\nMeasure kernels on another adapter.');

@@ -3,10 +3,10 @@ import { compile } from '../src/compile.ts';
 import { host } from '../src/core/tensor.ts';
 import type { Device, Executable } from '../src/device/device.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
+import { WebGpuDevice } from '../src/device/webgpu.ts';
 import { MobileFaceNet } from '../src/models/mobileFaceNet.ts';
 import type { ConvBlock } from '../src/nn/layers.ts';
 import { matmul } from '../src/ops/matmul.ts';
-import { openWebGpu } from './gpu.ts';
 import type { ModeName } from './machine.ts';
 import { faces, matrices, mobileFaceNet, multiplications } from './peers/net.ts';
 import { profilePlan } from './profile.ts';
@@ -35,7 +35,7 @@ export function peerNetwork(): MobileFaceNet {
 
 /** The device of a mode; threads count on WASM alone. */
 export const openModeDevice = (mode: ModeName, threads: number): Promise<Device> =>
-  mode === 'webgpu' ? openWebGpu() : WasmDevice.create({ threads });
+  mode === 'webgpu' ? WebGpuDevice.create() : WasmDevice.create({ threads });
 
 export interface Engine {
   readonly device: Device;

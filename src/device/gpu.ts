@@ -5,6 +5,8 @@ import type { GpuLimits } from '../../kernels/lower.ts';
 import { DeviceError } from '../core/errors.ts';
 
 export interface GpuChoice {
+  /** Held because Dawn's devices do not keep it. */
+  readonly gpu: GPU;
   readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
   /** Vendor, architecture and name, as far as the browser tells. */
@@ -46,7 +48,8 @@ async function loadDawn(): Promise<GPU> {
   }
   for (const [key, value] of Object.entries(module.globals))
     if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
-  return module.create([]);
+  // Browsers round timestamps against spying pages; profiles in Node can be exact.
+  return module.create(['disable-dawn-features=timestamp_quantization']);
 }
 
 async function findGpu(): Promise<GPU> {
@@ -84,6 +87,7 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
   const name = [info.vendor, info.architecture, info.description || info.device].filter(Boolean).join(' ') || 'unnamed';
   const onCpu = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
   return {
+    gpu: source,
     adapter,
     device,
     name,

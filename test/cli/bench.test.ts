@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { depthwiseLayers } from '../../bench/convolutions.ts';
 import { pointwiseShapes } from '../../bench/gemm.ts';
-import { GpuBench, openWebGpu } from '../../bench/gpu.ts';
+import { GpuBench } from '../../bench/gpu.ts';
 import { flagsOf } from '../../bench/main.ts';
 import { peerNetwork } from '../../bench/models.ts';
 import { graphOf, opWorks } from '../../bench/ops.ts';
@@ -25,6 +25,7 @@ import { compile } from '../../src/compile.ts';
 import { host } from '../../src/core/tensor.ts';
 import type { CallProfile } from '../../src/device/device.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
+import { WebGpuDevice } from '../../src/device/webgpu.ts';
 import { ancestors } from '../../src/grad.ts';
 import { registry } from '../../src/ops/define.ts';
 import { add, exp, matmul, sum } from '../../src/ops/index.ts';
@@ -228,7 +229,7 @@ describe('profiles', () => {
   });
 
   it.runIf(runGpu)('are taken of a plan on the GPU, by its own clock', async () => {
-    const device = await openWebGpu();
+    const device = await WebGpuDevice.create();
     const plan = await device.compile(graph());
     const log: string[] = [];
     const taken = await profilePlan(plan, inputs, { mode: 'webgpu', device, name: 'small', log: (l) => log.push(l) });
