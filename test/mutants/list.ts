@@ -5,25 +5,8 @@
  * decide order and memory. A change that leaves results as they are (a block size, a hint) is no mutant.
  */
 
-/** What is changed: a number, an end of a loop or range, or which element is meant. */
-export type Kind = 'constant' | 'bound' | 'index';
-
-export interface Mutant {
-  readonly family: string;
-  readonly kind: Kind;
-  /** From the root of the repository. */
-  readonly file: string;
-  /** Occurs exactly once in the file. */
-  readonly from: string;
-  readonly to: string;
-  /** The test file that must fail. */
-  readonly test: string;
-}
-
-type Change = readonly [kind: Kind, from: string, to: string];
-
-const of = (family: string, file: string, test: string, changes: readonly Change[]): Mutant[] =>
-  changes.map(([kind, from, to]) => ({ family, kind, file, from, to, test }));
+import { gpuMutants } from './gpu.ts';
+import { type Change, type Mutant, of } from './mutant.ts';
 
 const native = (family: string, file: string, changes: readonly Change[], test = family): Mutant[] =>
   of(family, `native/${file}.ts`, `test/native/${test}.test.ts`, changes);
@@ -437,4 +420,4 @@ export const engineMutants: readonly Mutant[] = [
   ]),
 ];
 
-export const mutants: readonly Mutant[] = [...kernelMutants, ...engineMutants];
+export const mutants: readonly Mutant[] = [...kernelMutants, ...gpuMutants, ...engineMutants];

@@ -6,7 +6,7 @@ import { kernelMutants, mutants } from './list.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-const kernelFiles = () => readdirSync(`${root}native`).map((f) => f.replace('.ts', ''));
+const filesOf = (folder: string) => readdirSync(root + folder).filter((f) => /\.(ts|wgsl)$/.test(f));
 
 describe('mutants', () => {
   it.each(mutants.map((m) => [`${m.family}: ${m.from}`, m] as const))('%s', (_, m) => {
@@ -22,10 +22,13 @@ describe('mutants', () => {
       expect([family, [...found].sort()]).toEqual([family, ['bound', 'constant', 'index']]);
   });
 
-  it('reach every file of kernels', () => {
-    const files = new Set(mutants.map((m) => m.file));
+  it.each([
     // The encoder, contracts, probes and sizes: kernels of every family stand on them.
-    const plain = ['wasm', 'values', 'lower', 'roofline', 'depthwiseGeometry'];
-    for (const name of kernelFiles()) if (!plain.includes(name)) expect(files).toContain(`native/${name}.ts`);
+    ['native', ['wasm.ts', 'values.ts', 'lower.ts', 'roofline.ts', 'depthwiseGeometry.ts']],
+    // The contract, and what is written from the .wgsl files.
+    ['kernels', ['lower.ts', 'sources.ts']],
+  ])('reach every file of %s', (folder, plain) => {
+    const files = new Set(mutants.map((m) => m.file));
+    for (const name of filesOf(folder)) if (!plain.includes(name)) expect(files).toContain(`${folder}/${name}`);
   });
 });
