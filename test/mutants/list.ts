@@ -366,8 +366,8 @@ export const engineMutants: readonly Mutant[] = [
   ...of('fuse', 'src/plan/fuse.ts', graphs, [
     [
       'bound',
-      '!fit(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)',
-      '!fit(sizes, s.outputs.length + 1)',
+      '!canBind(sizes, s.outputs.length + 1) || fresh.some((o) => readyAt(o.tensor) >= i)',
+      '!canBind(sizes, s.outputs.length + 1)',
     ],
     ['index', 'E.input(1 + rest.findIndex((r) => r.id === t.id))', 'E.input(1)'],
     [
