@@ -20,7 +20,7 @@ const weightGradient = 'weight gradient of several blocks';
 const moments = 'moments on the GPU of numbers';
 const oddColumns = 'reductions \\[301,65\\]';
 const maximum = 'the maximum and its gradient';
-const resizes = 'resizes \\[2,12,9,8\\]';
+const resizes = 'resizes \\[1,19,25,3\\]';
 const draws = 'draws the numbers';
 
 const gemmFamily: readonly Mutant[] = [
@@ -173,9 +173,9 @@ const movementFamily: readonly Mutant[] = [
     ['constant', '* 64u + lane', '* 32u + lane'],
   ]),
   ...kernel('movement in WGSL', 'movement.ts', 'movement', 'GPU pad', [
-    ['bound', ' && axis.inside === n)', ')'],
     ['index', 'n + a.before * a.x', 'n + a.before * a.y'],
   ]),
+  ...kernel('movement in WGSL', 'movement.ts', 'movement', 'GPU concat', [['bound', ' && last.y === axis.y * n', '']]),
   ...kernel('transposed tiles', 'movementTile.wgsl', 'movement', 'transposes \\[300,400\\]', [
     ['constant', 'tile[along * (SIDE + 1u) + s]', 'tile[along * SIDE + s]'],
     ['bound', 'row + s < p.rows', 'row + s + 1u < p.rows'],
@@ -203,7 +203,7 @@ const indexFamily: readonly Mutant[] = [
     ['bound', 'k < p.entries; k++', 'k + 1u < p.entries; k++'],
     ['index', 'sumFrom(top, own, place)', 'sumFrom(top, own + 1u, place)'],
   ]),
-  ...kernel('topK in WGSL', 'topK.wgsl', 'topK', 'topK of \\[5,17\\]', [
+  ...kernel('topK in WGSL', 'topK.wgsl', 'topK', 'topK of \\[2,3,33\\]', [
     ['constant', '~float, float > 0x80000000u', '~float, float >= 0x80000000u'],
     ['bound', 'min(LANES, end - base)', 'min(LANES, end - base - 1u)'],
     ['index', 'other.index < own.index', 'other.index > own.index'],
@@ -230,6 +230,7 @@ const indexFamily: readonly Mutant[] = [
 
 const devices = 'test/evaluate/devices.test.ts';
 const webgpu = 'test/device/webgpu.test.ts';
+const training = 'test/train/agreement.test.ts';
 
 const expressionFamily: readonly Mutant[] = [
   ...kernel('math in WGSL', 'pointwiseMath.wgsl', 'math', 'stays within its bound', [
@@ -304,6 +305,20 @@ const planFamily: readonly Mutant[] = [
     devices,
     [['constant', '? bytes / 2 : bytes', '? bytes / 1 : bytes']],
     'half the step memory',
+  ),
+  ...of(
+    'small operands together',
+    'src/device/lowerWgsl.ts',
+    training,
+    [['constant', 'size += 4 * ceilDiv(elementsOf(value), 4);', 'size += 4;']],
+    'webgpu within the bound',
+  ),
+  ...of(
+    'small operands together',
+    'kernels/compose.ts',
+    training,
+    [['index', 'At + 4u * i;', 'At + i;']],
+    'webgpu within the bound',
   ),
   ...of(
     'results of WebGPU',
