@@ -30,7 +30,8 @@ const means: Readonly<Record<WorkName, string>> = {
   depthwise: "MobileFaceNet's depthwise convolutions, all three passes",
   forward: 'MobileFaceNet at 112x112, inference',
   train: 'a full training step; next to PyTorch where Debian has it installed',
-  peers: 'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to); WASM alone',
+  peers:
+    'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to); with --device webgpu a training step next to TensorFlow.js in Chromium',
 };
 
 const tuneMeans = "choose the tiles of WebGPU's matrix products on this adapter, and write them to kernels/tiles.ts";
@@ -55,7 +56,9 @@ function devicesOf({ device = 'wasm', mode, threads }: BenchFlags, works: readon
       if (value !== undefined)
         throw new UsageError(`--${name}: expected with WASM, got --device ${device}\nLeave it out: a GPU has none.`);
     if (works.includes('peers'))
-      throw new UsageError('bench peers: expected --device wasm, got webgpu\nLeave --device out.');
+      throw new UsageError(
+        `bench peers: expected alone with --device webgpu, got ${works.join(', ')} on ${device}\nMeasure the rest in another run.`,
+      );
   }
   return { devices: devices as BenchDevice[], ...(mode ? { modes: [mode as WasmMode] } : {}) };
 }
@@ -91,8 +94,32 @@ async function tune(works: readonly string[], flags: BenchFlags): Promise<void> 
   if (json) printJson(report);
 }
 
+/** `bench peers --device webgpu`: a training step next to TensorFlow.js, in one page of a browser. */
+async function peersInPage(flags: BenchFlags): Promise<void> {
+  const { device: _device, batch, classes, rounds, out, profile, json, torch: _torch, ...others } = flags;
+  for (const name of Object.keys(others))
+    throw new UsageError(
+      `bench peers --device webgpu: expected --batch, --classes, --rounds, --profile, --out or --json, got --${name}\nLeave it out.`,
+    );
+  checkFile('out', out);
+  const [n, c, r] = [wholeOption('batch', batch), wholeOption('classes', classes), wholeOption('rounds', rounds)];
+  const { benchWebGpu } = await import('../../bench/webgpu/run.ts');
+  const rows = await benchWebGpu({
+    ...(n === undefined ? {} : { batch: n }),
+    ...(c === undefined ? {} : { classes: c }),
+    ...(r === undefined ? {} : { steps: r }),
+    ...(out === undefined ? {} : { out }),
+    profile: profile ?? false,
+    log: (line) => process.stderr.write(`${line}\n`),
+    ...(json ? {} : { print }),
+  });
+  if (json) printJson(rows);
+  else if (out !== undefined) print(`Written: ${out}`);
+}
+
 async function bench(works: readonly string[], flags: BenchFlags): Promise<void> {
   if (works.includes('tune')) return tune(works, flags);
+  if (works.length === 1 && works[0] === 'peers' && flags.device === 'webgpu') return peersInPage(flags);
   for (const w of works)
     if (!Object.hasOwn(means, w))
       throw new UsageError(
