@@ -121,9 +121,11 @@ const reduceFamily: readonly Mutant[] = [
     ['index', 'storePart(at + p.columns, sums.mean)', 'storePart(at + p.columns, sums.sum)'],
   ]),
   ...kernel('reduce in WGSL', 'reduce.wgsl', 'reduce', oddColumns, [
-    ['constant', 'var k = part + FEW;', 'var k = part + 2u * FEW;'],
     ['bound', 'k < min(PARTS, FEW)', 'k + 1u < min(PARTS, FEW)'],
     ['index', 'parts[lane + k * COLUMNS]', 'parts[lane + k]'],
+  ]),
+  ...kernel('reduce in WGSL', 'reduce.wgsl', 'reduce', 'reductions \\[3,5000\\]', [
+    ['constant', 'var k = part + FEW;', 'var k = part + 2u * FEW;'],
   ]),
   ...kernel('reduce with subgroups', 'reduceSubgroups.wgsl', 'reduce', 'reductions \\[3,5000\\]', [
     ['bound', 'k < subgroups;', 'k + 1u < subgroups;'],
@@ -229,6 +231,7 @@ const indexFamily: readonly Mutant[] = [
 ];
 
 const devices = 'test/evaluate/devices.test.ts';
+const graphs = 'test/ops/graphs.test.ts';
 const webgpu = 'test/device/webgpu.test.ts';
 const training = 'test/train/agreement.test.ts';
 
@@ -248,7 +251,7 @@ const expressionFamily: readonly Mutant[] = [
   ...of(
     'pointwise in WGSL',
     'kernels/pointwise.ts',
-    'test/ops/graphs.test.ts',
+    graphs,
     [
       ['constant', '}u, p.last)', '}u % 2u, p.last)'],
       ['bound', 'vectors: ceilDiv(n, 4)', 'vectors: Math.floor(n / 4)'],
@@ -280,13 +283,26 @@ const planFamily: readonly Mutant[] = [
   ...of(
     'banks',
     'src/plan/arena.ts',
-    devices,
+    graphs,
     [
       ['constant', 'if (at + up(b.bytes) <= places[j]!.offset) break;', 'if (at <= places[j]!.offset) break;'],
-      ['bound', 'enemies[j]!.add(i);', 'enemies[i]!.add(i);'],
       ['index', 'at = Math.max(at, places[j]!.offset + up(other.bytes));', 'at = Math.max(at, places[j]!.offset);'],
     ],
+    'of smooth functions',
+  ),
+  ...of(
+    'banks',
+    'src/plan/arena.ts',
+    devices,
+    [['bound', 'enemies[j]!.add(i);', 'enemies[i]!.add(i);']],
     'are the same on WebGPU',
+  ),
+  ...of(
+    'links of WebGPU',
+    'src/device/webgpuPlan.ts',
+    graphs,
+    [['index', 'offset + (this.lowered.places.get(id)?.offset ?? 0)', 'offset']],
+    'of smooth functions',
   ),
   ...of(
     'views on WebGPU',
@@ -331,10 +347,7 @@ const planFamily: readonly Mutant[] = [
     'links of WebGPU',
     'src/device/webgpuPlan.ts',
     devices,
-    [
-      ['constant', 'offset = paramStride * at++', 'offset = 0 * at++'],
-      ['index', 'offset + (this.lowered.places.get(id)?.offset ?? 0)', 'offset'],
-    ],
+    [['constant', 'offset = paramStride * at++', 'offset = 0 * at++']],
     'are the same on WebGPU',
   ),
   ...of(
