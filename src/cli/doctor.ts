@@ -65,7 +65,7 @@ async function doctor(flags: DeviceChoice & { readonly json?: boolean }): Promis
       print(`  ${' '.repeat(10)} ${d.reason}`);
     }
     print('');
-    print(`* what --device auto takes${taken.reason.match(/; (not WebGPU: .*)/)?.[1]?.replace(/^/, ': ') ?? ''}`);
+    print(`* what --device auto takes${taken.reason.match(/; (not WebGPU: .*)/)?.[1]?.replace(/.*/, ' ($&)') ?? ''}`);
     if (hint) print(hint);
   }
   // Asking for one device is asking whether it works.

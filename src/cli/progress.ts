@@ -68,6 +68,16 @@ export function barReporter(): Reporter {
     },
     Presets.shades_classic,
   );
+  const compiling = new SingleBar(
+    {
+      format: '{bar} {value}/{total} kernels | {eta} s left',
+      clearOnComplete: true,
+      hideCursor: true,
+      barsize: 24,
+      stream: process.stdout,
+    },
+    Presets.shades_classic,
+  );
   let total = 0;
   let at = 0;
   let payload = { loss: '–', lr: '–', rate: '–', left: '–' };
@@ -78,7 +88,12 @@ export function barReporter(): Reporter {
   };
   return {
     onEvent(e) {
-      if (e.type === 'start') {
+      if (e.type === 'compile') {
+        if (e.done === 1) compiling.start(e.total, 0);
+        compiling.update(e.done);
+        if (e.done === e.total) compiling.stop();
+      } else if (e.type === 'start') {
+        bar.stop();
         print(lineOf(e)!);
         total = e.steps;
         at = e.fromStep;
@@ -97,7 +112,10 @@ export function barReporter(): Reporter {
         if (line) show(line);
       }
     },
-    stop: () => bar.stop(),
+    stop() {
+      compiling.stop();
+      bar.stop();
+    },
   };
 }
 

@@ -11,7 +11,7 @@ import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type Batch, createLoader } from '../data/loader.ts';
 import { readImage } from '../data/readImage.ts';
-import type { Device } from '../device/device.ts';
+import type { Device, DeviceInfo } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
 import { ArcFace } from '../heads/arcFace.ts';
 import { MobileFaceNet } from '../models/mobileFaceNet.ts';
@@ -57,6 +57,8 @@ export type TrainEvent =
   | ({ readonly type: 'evaluation' } & Evaluation & { readonly auc: number; readonly eer: number })
   | { readonly type: 'bad'; readonly file: string; readonly reason: string }
   | { readonly type: 'saved'; readonly step: number; readonly path: string }
+  /** Kernels get ready, on devices where that takes time. */
+  | { readonly type: 'compile'; readonly done: number; readonly total: number }
   | { readonly type: 'note'; readonly text: string };
 
 export interface TrainOptions {
@@ -164,6 +166,9 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
   }
 }
 
+const showDevice = ({ name, simd, threads, reason }: DeviceInfo): string =>
+  threads ? `${name} ${simd}, ${threads} threads` : `${name} on ${reason}`;
+
 /** The state of a run, on disk or in memory alone. */
 interface Snapshot {
   readonly checkpoint: Checkpoint;
@@ -230,7 +235,7 @@ async function attempt(
   // Only now: what is refused before leaves no folder behind.
   await makeRunFolder(out);
   const compiling = performance.now();
-  const step = trainingStep(t, recipe, device);
+  const step = trainingStep(t, recipe, device, (done, total) => onEvent({ type: 'compile', done, total }));
   const plan = await step.plan();
   await writeRecipe(out, recipe);
   const curve = await Curve.open(out, progress.step);
@@ -249,7 +254,7 @@ async function attempt(
     parameters: parameterCount(network),
     steps,
     fromStep: progress.step,
-    device: `${device.info().name} ${device.info().simd}, ${device.info().threads} threads`,
+    device: showDevice(device.info()),
     stepMegabytes: Math.round(plan.stepBytes / 1e5) / 10,
     compileMs: Math.round(performance.now() - compiling),
   });

@@ -104,7 +104,12 @@ export interface TrainingStep {
 }
 
 /** Compiles the step for the recipe's batch on a device. */
-export function trainingStep(t: Trainable, recipe: Recipe, device: Device): TrainingStep {
+export function trainingStep(
+  t: Trainable,
+  recipe: Recipe,
+  device: Device,
+  onProgress?: (done: number, total: number) => void,
+): TrainingStep {
   const [h, w] = recipe.inputSize;
   const imageShape = [recipe.batch, h, w, 3];
   // After a step that was not finite nothing changes any more, though later steps may already be under way.
@@ -120,7 +125,7 @@ export function trainingStep(t: Trainable, recipe: Recipe, device: Device): Trai
       for (const [v, next] of wanted.assigns) ctx.assign(v, where(good, next, v.tensor));
       return { loss, gradNorm, hitRate };
     },
-    { device, training: true },
+    { device, training: true, ...(onProgress && { onProgress }) },
   );
   return {
     async run(images, labels, lr) {
