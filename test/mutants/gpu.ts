@@ -255,8 +255,14 @@ const expressionFamily: readonly Mutant[] = [
     [
       ['constant', '}u, p.last)', '}u % 2u, p.last)'],
       ['bound', 'vectors: ceilDiv(n, 4)', 'vectors: Math.floor(n / 4)'],
-      ['index', ') >> 2u`', ') >> 1u`'],
     ],
+    'of whole numbers',
+  ),
+  ...of(
+    'rows in pointwise WGSL',
+    'kernels/pointwise.ts',
+    graphs,
+    [['index', ') >> 2u`', ') >> 1u`']],
     'of whole numbers',
   ),
   ...kernel('epilogue in WGSL', 'compose.ts', 'gemm', tails, [
