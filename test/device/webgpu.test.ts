@@ -13,7 +13,20 @@ import { ArcFace } from '../../src/heads/arcFace.ts';
 import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { ConvBlock } from '../../src/nn/layers.ts';
 import { initialize, Module, nameTree, parametersOf } from '../../src/nn/module.ts';
-import { add, gather, matmul, mean, mul, split, sum } from '../../src/ops/index.ts';
+import {
+  add,
+  cast,
+  exp,
+  flip,
+  gather,
+  matmul,
+  mean,
+  mul,
+  reshape,
+  split,
+  sum,
+  transpose,
+} from '../../src/ops/index.ts';
 import { sgd } from '../../src/optim/sgd.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
 import { trainable, trainingStep } from '../../src/train/step.ts';
@@ -92,7 +105,12 @@ describe.runIf(runGpu)('webgpu', () => {
       (t) => {
         const [, b, c] = split(t.x!, [1, 2, 4]);
         const [, q] = split(t.bytes!, [1, 6]);
-        return { product: matmul(b!, c!, { transB: true }), sums: sum(c!, 1), bytes: q! };
+        return {
+          product: matmul(b!, c!, { transB: true }),
+          sums: sum(c!, 1),
+          bytes: q!,
+          doubled: mul(cast(q!, 'f32'), 2),
+        };
       },
       { device },
     );
@@ -102,7 +120,49 @@ describe.runIf(runGpu)('webgpu', () => {
     expect(Array.from(out.product!.data)).toEqual([1, 2].flatMap((i) => [3, 4, 5, 6].map((j) => dot(row(i), row(j)))));
     expect(Array.from(out.sums!.data)).toEqual([3, 4, 5, 6].map((j) => dot(row(j), [1, 1, 1])));
     expect(Array.from(out.bytes!.data)).toEqual(Array.from(bytes.subarray(3)));
+    expect(Array.from(out.doubled!.data)).toEqual(Array.from(bytes.subarray(3), (b) => 2 * b));
     f.dispose();
+    await device.dispose();
+  });
+
+  it('computes what depends on variables alone once, and again when one changes', async () => {
+    const device = await openGpuDevice();
+    const v = new Variable('v', Float32Array.of(1, 2), [2]);
+    const f = compile(({ x }) => matmul(x!, transpose(mul(reshape(v.tensor, [1, 2]), reshape(v.tensor, [1, 2])))), {
+      device,
+    });
+    const x = host(Float32Array.of(1, 1), [1, 2]);
+    expect((await f.plan({ x })).explain()).toMatch(/[1-9] in the prologue/);
+    const once = async () => (await f({ x })).result!.data[0];
+    expect([await once(), await once()]).toEqual([5, 5]);
+    v.write(Float32Array.of(3, 4));
+    expect([await once(), await once()]).toEqual([25, 25]);
+    f.dispose();
+    v.dispose();
+    await device.dispose();
+  });
+
+  it('goes on after step memory has grown, shrunk, or a variable has gone and come', async () => {
+    const device = await openGpuDevice();
+    const v = new Variable('v', Float32Array.of(2), [1]);
+    const chain = (n: number) => {
+      const f = compile(({ x }) => sum(exp(flip(mul(flip(x!, [0]), v.tensor), [0]))), { device });
+      const x = host(new Float32Array(n).fill(0.5), [n]);
+      return { f, run: async () => (await f({ x })).result!.data[0]! };
+    };
+    const [small, large] = [chain(8), chain(100_000)];
+    const first = await small.run();
+    expect(first).toBeCloseTo(8 * Math.E, 4);
+    const before = device.stats().stepBytes;
+    expect(await large.run()).toBeCloseTo(1e5 * Math.E, -1);
+    expect(device.stats().stepBytes).toBeGreaterThan(before);
+    expect(await small.run()).toBe(first);
+    large.f.dispose();
+    expect(await small.run()).toBe(first);
+    expect(device.stats().stepBytes).toBe(before);
+    device.forget(v);
+    expect(await small.run()).toBe(first);
+    small.f.dispose();
     await device.dispose();
   });
 

@@ -232,6 +232,7 @@ const indexFamily: readonly Mutant[] = [
 
 const devices = 'test/evaluate/devices.test.ts';
 const graphs = 'test/ops/graphs.test.ts';
+const pointwise = 'test/kernels/pointwise.test.ts';
 const webgpu = 'test/device/webgpu.test.ts';
 const training = 'test/train/agreement.test.ts';
 
@@ -258,13 +259,7 @@ const expressionFamily: readonly Mutant[] = [
     ],
     'of whole numbers',
   ),
-  ...of(
-    'rows in pointwise WGSL',
-    'kernels/pointwise.ts',
-    graphs,
-    [['index', ') >> 2u`', ') >> 1u`']],
-    'of whole numbers',
-  ),
+  ...of('rows in pointwise WGSL', 'kernels/pointwise.ts', pointwise, [['index', ') >> 2u`', ') >> 1u`']], 'and'),
   ...kernel('epilogue in WGSL', 'compose.ts', 'gemm', tails, [
     ['index', '}(i)`;', '}(0u)`;'],
     ['constant', 'whole ? fused.columns / 4 : fused.columns', 'whole ? fused.columns / 2 : fused.columns'],
@@ -331,16 +326,16 @@ const planFamily: readonly Mutant[] = [
   ...of(
     'small operands together',
     'src/device/lowerWgsl.ts',
-    training,
+    pointwise,
     [['constant', 'size += 4 * ceilDiv(elementsOf(value), 4);', 'size += 4;']],
-    'webgpu within the bound',
+    'small operands',
   ),
   ...of(
     'small operands together',
     'kernels/compose.ts',
-    training,
+    pointwise,
     [['index', 'At + 4u * i;', 'At + i;']],
-    'webgpu within the bound',
+    'in the store of a convolution',
   ),
   ...of(
     'results of WebGPU',
