@@ -141,7 +141,7 @@ for (const kind of kinds)
         conv('expand', [2, 6, 6, 16], [1, 1, 16, 32], {}),
         conv('embedding', [2, 1, 1, 64], [1, 1, 64, 16], {}),
         conv('dense', [1, 5, 6, 8], [3, 3, 8, 12], { padding: 1 }),
-        conv('two across', [5, 2, 2, 4], [3, 3, 4, 8], { padding: 1 }),
+        conv('one across', [5, 3, 1, 4], [3, 3, 4, 8], { padding: 1 }),
         conv('dense strided', [1, 6, 7, 8], [3, 3, 8, 4], { stride: 2, padding: 1 }),
         conv('shortcut', [1, 6, 6, 8], [1, 1, 8, 4], { stride: 2 }),
         conv('dilated', [1, 7, 8, 4], [3, 2, 4, 4], { dilation: [2, 3], stride: [1, 2], padding: [2, 1, 3, 0] }),

@@ -234,7 +234,6 @@ const devices = 'test/evaluate/devices.test.ts';
 const graphs = 'test/ops/graphs.test.ts';
 const pointwise = 'test/kernels/pointwise.test.ts';
 const webgpu = 'test/device/webgpu.test.ts';
-const training = 'test/train/agreement.test.ts';
 
 const expressionFamily: readonly Mutant[] = [
   ...kernel('math in WGSL', 'pointwiseMath.wgsl', 'math', 'stays within its bound', [
