@@ -261,6 +261,20 @@ describe.runIf(runGpu)('webgpu', () => {
     await device.dispose();
   });
 
+  it('rejects what is under way and what is asked for later', async () => {
+    const device = await openGpuDevice();
+    const f = compile(({ x }) => matmul(x!, x!), { device });
+    const x = host(new Float32Array(256 * 256), [256, 256]);
+    await f({ x });
+    const pending = f({ x });
+    device.gpu.destroy();
+    await expect(pending).rejects.toThrow(/^webgpu: the device was lost \(destroyed/);
+    await expect(f({ x })).rejects.toThrow(DeviceError);
+    expect(device.isLost).toBe(true);
+    expect(device.info().available).toBe(false);
+    await device.dispose();
+  });
+
   it('is of no use once disposed', async () => {
     const device = await openGpuDevice();
     await device.dispose();
