@@ -44,7 +44,9 @@ async function loadDawn(): Promise<GPU> {
   try {
     module = await import(/* @vite-ignore */ name);
   } catch {
-    throw new DeviceError('webgpu: Node has no WebGPU of its own\nInstall it with: npm install webgpu');
+    throw new DeviceError(
+      'webgpu: Node has no WebGPU of its own; npm install webgpu gives it one\nOr use --device wasm.',
+    );
   }
   for (const [key, value] of Object.entries(module.globals))
     if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
