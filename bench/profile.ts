@@ -37,32 +37,17 @@ export interface PlanProfile {
   readonly rows: readonly KernelRow[];
 }
 
-const sameOp = (a: CallProfile, b: CallProfile) => a.label === b.label && a.path === b.path && a.shape === b.shape;
-
 /**
- * The calls with the work of each op on its longest call alone. `shared` calls each have a part of their op's work, and
- * bytes of their own, as on the GPU; others each have all of it, as on WASM.
+ * The calls with the flops of each step on its longest call alone. `own` calls have bytes of their own, as on the GPU;
+ * others have those of their step, which then count once too, as on WASM.
  */
-export function countOnce(calls: readonly CallProfile[], shared: boolean): CallProfile[] {
-  const out: CallProfile[] = [];
-  for (let i = 0; i < calls.length; ) {
-    const first = calls[i]!;
-    let end = i + 1;
-    // An op calls a kernel once on WASM: when the kernel comes again, so does the op.
-    while (end < calls.length && sameOp(calls[end]!, first)) {
-      if (!shared && calls.slice(i, end).some((c) => c.kernel === calls[end]!.kernel)) break;
-      end++;
-    }
-    const op = calls.slice(i, end);
-    const longest = op.reduce((a, b) => (b.ms > a.ms ? b : a));
-    const flops = shared ? op.reduce((n, c) => n + c.flops, 0) : first.flops;
-    for (const c of op) {
-      const counts = c === longest;
-      out.push({ ...c, flops: counts ? flops : 0, bytes: shared || counts ? c.bytes : 0 });
-    }
-    i = end;
-  }
-  return out;
+export function countOnce(calls: readonly CallProfile[], own: boolean): CallProfile[] {
+  const longest = new Map<number, CallProfile>();
+  for (const c of calls) if (c.ms > (longest.get(c.step)?.ms ?? -1)) longest.set(c.step, c);
+  return calls.map((c) => {
+    const counts = longest.get(c.step) === c;
+    return { ...c, flops: counts ? c.flops : 0, bytes: own || counts ? c.bytes : 0 };
+  });
 }
 
 /** Each call with its best time of several runs. */

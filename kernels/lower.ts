@@ -20,8 +20,6 @@ export interface GpuLimits {
   /** Bytes of one buffer, and of one operand. */
   readonly bufferBytes: number;
   readonly operandBytes: number;
-  /** Workgroup memory. */
-  readonly workgroupBytes: number;
 }
 
 /**

@@ -86,7 +86,7 @@ function merge({ dims, xStrides, yStrides = stridesOf(dims), border }: Copy): Ax
 }
 
 /** Statements that give the coordinates c0, c1, … of index `at`; sizes are the parameters d1, d2, … */
-const coordinates = (rank: number, at: string): string => {
+export const coordinates = (rank: number, at: string): string => {
   const lines = [`var rest = ${at};`];
   for (let k = rank - 1; k > 0; k--) lines.push(`let c${k} = rest % p.d${k};`, `rest /= p.d${k};`);
   return [...lines, 'let c0 = rest;'].join('\n  ');

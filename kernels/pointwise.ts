@@ -10,6 +10,7 @@ import type { DType } from '../src/core/dtype.ts';
 import type { Expr } from '../src/expr/nodes.ts';
 import { asArgument, expressionCode, isTruth } from './expressions.ts';
 import { ceilDiv, elementsOf, type GpuEmitter, type Operand, type Param, single, type Value, wide } from './lower.ts';
+import { coordinates } from './movement.ts';
 
 export interface PointwiseSpec {
   /** One expression per output; operand i is `inputs[i]`. */
@@ -68,12 +69,6 @@ export function pointwiseWgsl(e: GpuEmitter, { exprs, inputs, outputs }: Pointwi
       });
     });
 
-  /** Statements that give c0, c1, … of element `at`. */
-  const coordinates = (at: string) => {
-    const lines = [`var rest = ${at};`];
-    for (let k = dims.length - 1; k > 0; k--) lines.push(`let c${k} = rest % p.d${k};`, `rest /= p.d${k};`);
-    return [...lines, 'let c0 = rest;'];
-  };
   const load = (i: number, index: string) => `loadX${i}(${index})`;
   const before: string[] = [];
   inputs.forEach((_, i) => {
@@ -99,7 +94,7 @@ export function pointwiseWgsl(e: GpuEmitter, { exprs, inputs, outputs }: Pointwi
   const places = scattered
     ? `struct Places { ${scatter.map((i) => `i${i}: u32`).join(', ')} }
 fn places(element: u32) -> Places {
-  ${coordinates('element').join('\n  ')}
+  ${coordinates(dims.length, 'element')}
   return Places(${scatter.map(indexOf).join(', ')});
 }`
     : '';
@@ -114,7 +109,7 @@ fn places(element: u32) -> Places {
 ) {
   let i = groupOf(wid, nwg) * ${workgroup}u + lane;
   if (i >= p.vectors) { return; }
-  ${partial && aligned ? coordinates('4u * i').join('\n  ') : ''}
+  ${partial && aligned ? coordinates(dims.length, '4u * i') : ''}
   ${before.join('\n  ')}
   ${lanes.map((lane) => `var r${lane}: Results;`).join(' ')}
   ${byLane.map((text) => `{ ${text} }`).join('\n  ')}

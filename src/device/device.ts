@@ -3,7 +3,10 @@
  */
 import type { Data } from '../core/dtype.ts';
 import { UsageError } from '../core/errors.ts';
+import { showShape } from '../core/shape.ts';
 import type { HostTensor, VariableHome } from '../core/tensor.ts';
+import { costOf } from '../plan/cost.ts';
+import type { Step } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
 
 export interface DeviceStats {
@@ -48,6 +51,8 @@ export function refuseHalf(device: string, { storage }: CompileOptions): void {
 /** Time of one kernel call. */
 export interface CallProfile {
   readonly label: string;
+  /** Number of its step in the plan. */
+  readonly step: number;
   /** Module it belongs to; empty outside of modules. */
   readonly path: string;
   /** Milliseconds from the start of the run, where the device tells. */
@@ -55,8 +60,21 @@ export interface CallProfile {
   readonly kernel: string;
   readonly shape: string;
   readonly ms: number;
+  /** Of the whole step. */
   readonly flops: number;
+  /** What the call moves where the device knows, else what the step does. */
   readonly bytes: number;
+}
+
+/** What a profile says of a step; one without a step is a copy. */
+export function profileOf(s: Step | undefined, step: number): Omit<CallProfile, 'kernel' | 'ms'> {
+  return {
+    label: s?.label ?? 'copy',
+    step,
+    path: s?.path ?? '',
+    shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
+    ...costOf(s),
+  };
 }
 
 /** A plan ready to run. */

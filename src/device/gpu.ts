@@ -7,7 +7,6 @@ import { DeviceError } from '../core/errors.ts';
 export interface GpuChoice {
   /** Held because Dawn's devices do not keep it. */
   readonly gpu: GPU;
-  readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
   /** Vendor, architecture and name, as far as the browser tells. */
   readonly name: string;
@@ -73,13 +72,8 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
   if (!adapter)
     throw new DeviceError('webgpu: no adapter found\nInstall a Vulkan, Metal or D3D12 driver, or use --device wasm.');
   const has = (f: GPUFeatureName) => !least && adapter.features.has(f);
-  const features = (['subgroups', 'timestamp-query', 'shader-f16'] as GPUFeatureName[]).filter(has);
-  const wanted = [
-    'maxStorageBuffersPerShaderStage',
-    'maxStorageBufferBindingSize',
-    'maxBufferSize',
-    'maxComputeWorkgroupStorageSize',
-  ] as const;
+  const features = (['subgroups', 'timestamp-query'] as GPUFeatureName[]).filter(has);
+  const wanted = ['maxStorageBuffersPerShaderStage', 'maxStorageBufferBindingSize', 'maxBufferSize'] as const;
   const device = await adapter.requestDevice({
     requiredFeatures: features,
     requiredLimits: least ? {} : Object.fromEntries(wanted.map((l) => [l, adapter.limits[l]])),
@@ -90,7 +84,6 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
   const onCpu = info.isFallbackAdapter || /swiftshader|llvmpipe|basic render/i.test(name);
   return {
     gpu: source,
-    adapter,
     device,
     name,
     onCpu,
@@ -102,7 +95,6 @@ export async function openGpu({ gpu, least = false }: GpuOptions = {}): Promise<
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
       bufferBytes: limits.maxBufferSize,
       operandBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
-      workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     },
     timestamps: features.includes('timestamp-query'),
   };

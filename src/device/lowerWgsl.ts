@@ -34,9 +34,11 @@ export interface LoweredWgsl extends Lowered<GpuCall> {
   /** Where each step buffer lies. */
   readonly places: ReadonlyMap<number, Place>;
   readonly bankBytes: readonly number[];
+  /** Of all banks. */
+  readonly stepBytes: number;
 }
 
-const megabytes = (n: number) => `${(n / 1e6).toFixed(0)} MB`;
+export const megabytes = (n: number) => `${(n / 1e6).toFixed(0)} MB`;
 
 /** Bind offsets are multiples of this on every adapter. */
 const alignment = 256;
@@ -271,11 +273,16 @@ export function lowerWgsl(fused: Fused, limits: GpuLimits, { half = false } = {}
     return side(true).flatMap((w) => side(false).map((r) => [w, r] as const));
   });
   const { places, bankBytes } = placeInBanks(steps, apart, limits.bufferBytes, alignment);
-  return { ...lowered, places: new Map(steps.map(({ id }, i) => [id, places[i]!])), bankBytes };
+  return {
+    ...lowered,
+    places: new Map(steps.map(({ id }, i) => [id, places[i]!])),
+    bankBytes,
+    stepBytes: bankBytes.reduce((a, b) => a + b, 0),
+  };
 }
 
 /** A step by name: its ops, and the module they are in. */
-export const nameOf = (s: Step): string => (s.path ? `${s.label} in ${s.path}` : s.label);
+const nameOf = (s: Step): string => (s.path ? `${s.label} in ${s.path}` : s.label);
 
 function lowerStep(plan: Plan, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tensor) => Value): void {
   const inputs = s.inputs.map(valueFor);
@@ -307,9 +314,9 @@ function lowerStep(plan: Plan, sink: Sink<GpuCall>, s: Step, valueFor: (t: Tenso
   record.wgsl(new Emitter(plan, sink, nameOf(s), tail), inputs, outputs, s.node.attrs);
 }
 
-/** Bytes that the dispatches of a plan read and write, by their bindings. */
-export const bytesMoved = (l: LoweredWgsl): number =>
-  l.calls.reduce((n, { call }) => n + call.bindings.reduce((m, b) => m + b.bytes, 0), 0);
+/** Bytes that a dispatch reads and writes, by its bindings. */
+export const bytesOfCall = ({ bindings }: GpuCall): number => bindings.reduce((n, b) => n + b.bytes, 0);
+export const bytesMoved = (l: LoweredWgsl): number => l.calls.reduce((n, { call }) => n + bytesOfCall(call), 0);
 
 /** One line per dispatch, for `explain`. */
 export function explainWgsl(l: LoweredWgsl): string {
@@ -318,9 +325,8 @@ export function explainWgsl(l: LoweredWgsl): string {
     const shape = s ? s.outputs.map((o) => `${o.dtype}${showShape(o.shape)}`).join(' ') : 'copy';
     return ` ${call.label.slice(0, 80).padEnd(60)} ${shape.padEnd(32)} ${String(call.groups).padStart(7)} workgroups`;
   };
-  const total = l.bankBytes.reduce((a, b) => a + b, 0);
   return [
-    `${l.calls.length} dispatches, ${l.prologue.length} in the prologue, ${new Set(l.calls.map((c) => c.call.code)).size} kernels, ${(total / 1e6).toFixed(1)} MB of step memory in ${l.bankBytes.length} banks, ${(bytesMoved(l) / 1e6).toFixed(1)} MB moved`,
+    `${l.calls.length} dispatches, ${l.prologue.length} in the prologue, ${new Set(l.calls.map((c) => c.call.code)).size} kernels, ${(l.stepBytes / 1e6).toFixed(1)} MB of step memory in ${l.bankBytes.length} banks, ${(bytesMoved(l) / 1e6).toFixed(1)} MB moved`,
     ...l.prologue.map((c) => `P${line(c)}`),
     ...l.calls.map((c) => ` ${line(c)}`),
   ].join('\n');

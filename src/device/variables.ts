@@ -78,3 +78,25 @@ export class VariableCopies<Place> {
     this.copies.clear();
   }
 }
+
+/** Whether what a prologue computed from variables is out of date. */
+export class Watch {
+  private readonly copies: VariableCopies<unknown>;
+  private readonly variables: readonly Variable[];
+  private seen: readonly number[] | undefined;
+  constructor(copies: VariableCopies<unknown>, variables: readonly Variable[]) {
+    this.copies = copies;
+    this.variables = variables;
+  }
+  /** Out of date whatever the variables are: what was computed is gone. */
+  reset(): void {
+    this.seen = undefined;
+  }
+  /** Whether it must be computed now; then it counts as computed. */
+  due(): boolean {
+    const now = this.variables.map((v) => this.copies.at(v).writes);
+    const due = !this.seen || now.some((n, i) => n !== this.seen![i]);
+    this.seen = now;
+    return due;
+  }
+}

@@ -6,13 +6,12 @@
  */
 import { blockHeaderWords } from '../../native/kernel.ts';
 import { type Data, hostArray } from '../core/dtype.ts';
-import { showShape } from '../core/shape.ts';
 import { type HostTensor, host, type Tensor, type Variable } from '../core/tensor.ts';
-import type { Op } from '../ops/define.ts';
 import type { Graph } from '../plan/trace.ts';
-import type { CallProfile, Executable } from './device.ts';
+import { type CallProfile, type Executable, profileOf } from './device.ts';
 import { explainLowered, type LoweredCall, type LoweredWasm } from './lowerWasm.ts';
 import { wordsPerCall } from './threads.ts';
+import { Watch } from './variables.ts';
 import type { WasmDevice } from './wasm.ts';
 
 interface HostViews {
@@ -43,12 +42,13 @@ export class WasmPlan implements Executable {
   /** Views of what the host touches every run, made anew only when memory grew or the plan was relinked. */
   private views: HostViews | undefined;
   private linkedArena = -1;
-  private prologueSeen: number[] | undefined;
+  private readonly watch: Watch;
   private linkedVariables: readonly { readonly variable: Variable; at: number }[];
 
   constructor(device: WasmDevice, lowered: LoweredWasm, graph: Graph, onDispose: () => void) {
     this.device = device;
     this.lowered = lowered;
+    this.watch = new Watch(device.variables, lowered.watched);
     this.graph = graph;
     this.onDispose = onDispose;
     this.stepBytes = lowered.stepBytes;
@@ -118,7 +118,7 @@ export class WasmPlan implements Executable {
     }
     for (const l of this.linkedVariables) l.at = this.device.variables.at(l.variable).place;
     this.linkedArena = this.device.arenaAt;
-    this.prologueSeen = undefined;
+    this.watch.reset();
     this.views = undefined;
   }
 
@@ -163,13 +163,7 @@ export class WasmPlan implements Executable {
     for (const l of this.linkedVariables) if (device.variables.at(l.variable).place !== l.at) moved = true;
     if (moved) this.link();
     for (const { name, data } of this.hostViews().inputs) data.set(inputs.get(name)!);
-    if (lowered.prologue.length) {
-      const now = lowered.watched.map((v) => device.variables.at(v).writes);
-      if (!this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i])) {
-        await this.runSchedule(0, 0);
-        this.prologueSeen = now;
-      }
-    }
+    if (lowered.prologue.length && this.watch.due()) await this.runSchedule(0, 0);
   }
 
   private finish(): Map<string, HostTensor> {
@@ -203,17 +197,7 @@ export class WasmPlan implements Executable {
     this.finish();
     return main.calls.map((c, i) => {
       const s = this.lowered.steps[c.step];
-      const record = s?.kind === 'op' ? (s.node.op as Op).cost(s.inputs, s.outputs, s.node.attrs) : undefined;
-      const bytes = s ? 4 * [...s.inputs, ...s.outputs].reduce((n, t) => n + t.size, 0) : 0;
-      return {
-        label: s?.label ?? 'copy',
-        path: s?.path ?? '',
-        kernel: c.kernel.key,
-        shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
-        ms: ms[i]!,
-        flops: record?.flops ?? 0,
-        bytes: record?.bytes ?? bytes,
-      };
+      return { ...profileOf(s, c.step), kernel: c.kernel.key, ms: ms[i]! };
     });
   }
 

@@ -6,14 +6,14 @@
  */
 import { paddedBytes } from '../../kernels/compose.ts';
 import type { GpuLimits } from '../../kernels/lower.ts';
-import type { Data } from '../core/dtype.ts';
+import { type Data, hostArray } from '../core/dtype.ts';
 import { DeviceError, UsageError } from '../core/errors.ts';
 import type { Variable } from '../core/tensor.ts';
 import { fuse } from '../plan/fuse.ts';
 import type { Graph } from '../plan/trace.ts';
 import type { CompileOptions, Device, DeviceInfo, DeviceStats, Executable } from './device.ts';
 import { type GpuChoice, type GpuOptions, openGpu } from './gpu.ts';
-import { fuseFor, type GpuCall, type LoweredWgsl, lowerWgsl } from './lowerWgsl.ts';
+import { fuseFor, type GpuCall, type LoweredWgsl, lowerWgsl, megabytes } from './lowerWgsl.ts';
 import { VariableCopies } from './variables.ts';
 import { WebGpuPlan } from './webgpuPlan.ts';
 
@@ -31,8 +31,6 @@ export interface Pipeline {
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
 }
-
-const megabytes = (n: number) => `${(n / 1e6).toFixed(0)} MB`;
 
 export class WebGpuDevice implements Device {
   readonly name = 'webgpu';
@@ -119,14 +117,14 @@ export class WebGpuDevice implements Device {
   release(buffer: GPUBuffer): void {
     if (this.live.delete(buffer)) buffer.destroy();
   }
-  upload(to: GPUBuffer, data: Data, offset = 0): void {
+  upload(to: GPUBuffer, data: Data): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const whole = bytes.length & ~3;
-    this.gpu.queue.writeBuffer(to, offset, bytes as Uint8Array<ArrayBuffer>, 0, whole);
+    this.gpu.queue.writeBuffer(to, 0, bytes as Uint8Array<ArrayBuffer>, 0, whole);
     if (whole === bytes.length) return;
     const rest = new Uint8Array(4);
     rest.set(bytes.subarray(whole));
-    this.gpu.queue.writeBuffer(to, offset + whole, rest);
+    this.gpu.queue.writeBuffer(to, whole, rest);
   }
 
   /** A bank of step memory, as large as the largest plan needs; all plans share them, because they run in turns. */
@@ -151,22 +149,24 @@ export class WebGpuDevice implements Device {
     });
   }
 
-  /** Runs `work`, which creates buffers, and tells where the GPU's memory does not suffice. */
-  private async withinMemory<T>(bytes: number, work: () => T): Promise<T> {
+  /** Makes a plan; where the GPU's memory does not suffice, frees it again and says so. */
+  private async withinMemory(bytes: number, make: () => WebGpuPlan): Promise<WebGpuPlan> {
     this.gpu.pushErrorScope('out-of-memory');
     this.gpu.pushErrorScope('validation');
-    let made: T;
+    let made: WebGpuPlan;
     let failed: (GPUError | null)[];
     try {
-      made = work();
+      made = make();
     } finally {
       failed = await Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope()]);
     }
     const error = failed.find((e) => e);
-    if (error)
+    if (error) {
+      made.free();
       throw new DeviceError(
         `webgpu: a plan of ${megabytes(bytes)} does not fit the GPU's memory (${error.message})\nUse a smaller batch, accumulate or recompute.`,
       );
+    }
     return made;
   }
 
@@ -242,8 +242,7 @@ export class WebGpuDevice implements Device {
           return [call.code, pipeline] as const;
         }),
       );
-      const bytes = lowered.bankBytes.reduce((a, b) => a + b, 0);
-      return this.withinMemory(bytes, () => {
+      return this.withinMemory(lowered.stepBytes, () => {
         const plan = new WebGpuPlan(this, lowered, new Map(made), () => {
           this.plans.delete(plan);
           if (!this.isLost) this.resizeBanks([...this.plans]);
@@ -258,18 +257,14 @@ export class WebGpuDevice implements Device {
   async readVariable(v: Variable): Promise<Data> {
     const pending = await this.exclusive(() => {
       const copy = this.variables.newer(v);
-      return { bytes: copy && this.download(copy.place, v.bytes) };
+      return copy && { copy, writes: copy.writes, bytes: this.download(copy.place, v.bytes) };
     });
-    const bytes = await pending.bytes;
-    if (!bytes || v.home !== this) return v.host;
-    return this.variables.toHost(
-      v,
-      v.dtype === 'f32'
-        ? new Float32Array(bytes)
-        : v.dtype === 'i32'
-          ? new Int32Array(bytes)
-          : new Uint8Array(bytes, 0, v.size),
-    );
+    if (!pending) return v.host;
+    const { copy, writes } = pending;
+    const numbers = hostArray(v.dtype, v.size);
+    new Uint8Array(numbers.buffer).set(new Uint8Array(await pending.bytes));
+    // A run that was asked for meanwhile may have written it again: then the copy stays the newest.
+    return this.variables.newer(v) === copy && copy.writes === writes ? this.variables.toHost(v, numbers) : numbers;
   }
   /** Reads a buffer when the GPU has done what was submitted before. */
   async download(from: GPUBuffer, bytes: number): Promise<ArrayBuffer> {

@@ -10,22 +10,20 @@ import { paddedBytes } from '../../kernels/compose.ts';
 import type { Buffer } from '../core/buffer.ts';
 import { bytesOf, type Data, hostArray } from '../core/dtype.ts';
 import { DeviceError } from '../core/errors.ts';
-import { showShape, sizeOf } from '../core/shape.ts';
+import { sizeOf } from '../core/shape.ts';
 import { type HostTensor, host, type TensorSpec, type Variable } from '../core/tensor.ts';
-import type { Op } from '../ops/define.ts';
+import { costOf } from '../plan/cost.ts';
 import type { Placed } from '../plan/lower.ts';
-import type { CallProfile, Executable } from './device.ts';
-import { explainWgsl, type GpuCall, type LoweredWgsl } from './lowerWgsl.ts';
+import { type CallProfile, type Executable, profileOf } from './device.ts';
+import { bytesOfCall, explainWgsl, type GpuCall, type LoweredWgsl } from './lowerWgsl.ts';
+import { Watch } from './variables.ts';
 import { type Pipeline, usage, type WebGpuDevice } from './webgpu.ts';
 
 interface Linked {
-  readonly call: GpuCall;
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly x: number;
   readonly y: number;
-  /** Of the whole step. */
-  readonly flops: number;
   /** Floating-point operations and four per byte: what a submit's length is reckoned by. */
   readonly work: number;
 }
@@ -43,15 +41,6 @@ export function foldGroups(n: number): { x: number; y: number } {
   if (n <= maxGroups) return { x: n, y: 1 };
   const y = Math.ceil(n / maxGroups);
   return { x: Math.ceil(n / y), y };
-}
-
-/** Floating-point operations and bytes of a step. */
-function costOf(l: LoweredWgsl, step: number): { flops: number; bytes: number } {
-  const s = l.steps[step];
-  if (!s) return { flops: 0, bytes: 0 };
-  const bytes = 4 * [...s.inputs, ...s.outputs].reduce((n, t) => n + t.size, 0);
-  if (s.kind === 'op') return (s.node.op as Op).cost(s.inputs, s.outputs, s.node.attrs);
-  return { flops: 0, bytes };
 }
 
 /** Encodes dispatches from number `at` on, up to the work of one submit; gives the number of the next. */
@@ -84,7 +73,7 @@ export class WebGpuPlan implements Executable {
   private linked: readonly [readonly Linked[], readonly Linked[]] | undefined;
   private linkedBanks = -1;
   private linkedVariables: { readonly variable: Variable; place: GPUBuffer }[] = [];
-  private prologueSeen: number[] | undefined;
+  private readonly watch: Watch;
   private readonly staging: GPUBuffer[] = [];
   private readonly stagingBytes: number;
 
@@ -96,10 +85,11 @@ export class WebGpuPlan implements Executable {
   ) {
     this.device = device;
     this.lowered = lowered;
+    this.watch = new Watch(device.variables, lowered.watched);
     this.pipelines = pipelines;
     this.onDispose = onDispose;
     this.bankBytes = lowered.bankBytes;
-    this.stepBytes = lowered.bankBytes.reduce((a, b) => a + b, 0);
+    this.stepBytes = lowered.stepBytes;
     this.calls = lowered.calls.length;
     this.kernels = new Set(lowered.calls.map((c) => c.call.code)).size;
     lowered.homes.forEach((h, id) => {
@@ -156,15 +146,15 @@ export class WebGpuPlan implements Executable {
           })),
         ],
       });
-      const { flops, bytes } = costOf(lowered, step);
-      return { call, pipeline, group, ...foldGroups(call.groups), flops, work: flops + 4 * bytes };
+      const { flops, bytes } = costOf(lowered.steps[step]);
+      return { pipeline, group, ...foldGroups(call.groups), work: flops + 4 * bytes };
     };
     const linked = [lowered.prologue.map(make), lowered.calls.map(make)] as const;
     this.linkedVariables = lowered.homes.flatMap((h) =>
       h.kind === 'variable' ? [{ variable: h.variable, place: device.variables.at(h.variable).place }] : [],
     );
     this.linkedBanks = device.banksVersion;
-    this.prologueSeen = undefined;
+    this.watch.reset();
     this.linked = linked;
     return linked;
   }
@@ -180,13 +170,9 @@ export class WebGpuPlan implements Executable {
     });
     return linked;
   }
-  /** Whether what the prologue computed is out of date; then it is taken to be computed now. */
-  private prologueDue(): boolean {
-    if (!this.lowered.prologue.length) return false;
-    const now = this.lowered.watched.map((v) => this.device.variables.at(v).writes);
-    const due = !this.prologueSeen || now.some((n, i) => n !== this.prologueSeen![i]);
-    this.prologueSeen = now;
-    return due;
+  /** The dispatches of one run: the prologue's too where it is due. */
+  private due([prologue, main]: readonly [readonly Linked[], readonly Linked[]]): readonly Linked[] {
+    return prologue.length && this.watch.due() ? [...prologue, ...main] : main;
   }
 
   async run(inputs: ReadonlyMap<string, Data>): Promise<Map<string, HostTensor>> {
@@ -200,8 +186,7 @@ export class WebGpuPlan implements Executable {
     gpu.pushErrorScope('validation');
     let list: readonly Linked[];
     try {
-      const [prologue, main] = this.prepare(inputs);
-      list = this.prologueDue() ? [...prologue, ...main] : main;
+      list = this.due(this.prepare(inputs));
     } catch (error) {
       void gpu.popErrorScope();
       void gpu.popErrorScope();
@@ -224,14 +209,12 @@ export class WebGpuPlan implements Executable {
   private finish(encoder: GPUCommandEncoder): Promise<Map<string, HostTensor>> {
     const { device, lowered } = this;
     const { gpu } = device;
-    const staging =
-      this.staging.pop() ?? device.alloc(Math.max(16, this.stagingBytes), 'results', usage.mapRead | usage.copyDst);
+    const staging = this.staging.pop() ?? device.alloc(this.stagingBytes, 'results', usage.mapRead | usage.copyDst);
     let at = 0;
     for (const { tensor, buffer } of lowered.outputs.values()) {
-      const from = this.offsetOf(buffer);
-      const skip = from % 4;
+      const skip = buffer.offset % 4;
       const size = Math.ceil((skip + tensor.size * bytesOf(tensor.dtype)) / 4) * 4;
-      if (size) encoder.copyBufferToBuffer(this.bufferOf(buffer.id), from - skip, staging, at, size);
+      if (size) encoder.copyBufferToBuffer(this.bufferOf(buffer.id), this.offsetOf(buffer) - skip, staging, at, size);
       at += this.bytesOut(tensor);
     }
     gpu.queue.submit([encoder.finish()]);
@@ -278,8 +261,9 @@ export class WebGpuPlan implements Executable {
       throw new DeviceError(
         'webgpu: this adapter has no timestamp queries\nProfile on another adapter or on --device wasm.',
       );
-    const [prologue, main] = this.prepare(inputs);
-    const list = this.prologueDue() ? [...prologue, ...main] : main;
+    const linked = this.prepare(inputs);
+    const main = linked[1];
+    const list = this.due(linked);
     const first = list.length - main.length;
     const ticks = device.alloc(16 * Math.max(1, list.length), 'ticks', usage.queryResolve | usage.copySrc);
     const sets: GPUQuerySet[] = [];
@@ -303,20 +287,14 @@ export class WebGpuPlan implements Executable {
     for (const s of sets) s.destroy();
     device.release(ticks);
     const ms = (i: number) => Number(times[i]! - times[2 * first]!) / 1e6;
-    return main.map((l, i) => {
-      const { call, step } = lowered.calls[i]!;
-      const s = lowered.steps[step];
-      const calls = lowered.calls.filter((c) => c.step === step).length;
+    return lowered.calls.map(({ call, step }, i) => {
       const [begin, end] = [ms(2 * (first + i)), ms(2 * (first + i) + 1)];
       return {
-        label: s?.label ?? 'copy',
-        path: s?.path ?? '',
+        ...profileOf(lowered.steps[step], step),
         kernel: call.label.replace(/^.*?: /, ''),
-        shape: s ? s.outputs.map((o) => showShape(o.shape)).join(' ') : '',
         startMs: begin,
         ms: end - begin,
-        flops: l.flops / calls,
-        bytes: call.bindings.reduce((n, b) => n + b.bytes, 0),
+        bytes: bytesOfCall(call),
       };
     });
   }
@@ -325,19 +303,13 @@ export class WebGpuPlan implements Executable {
     return explainWgsl(this.lowered);
   }
 
-  dispose(): void {
-    const { device } = this;
-    void device
-      .exclusive(() => {
-        for (const b of [...this.own.values(), ...this.staging, this.params]) device.release(b);
-        this.own.clear();
-        this.onDispose();
-      })
-      .catch(() => {});
+  /** Frees its buffers now; nothing of it may be under way. */
+  free(): void {
+    for (const b of [...this.own.values(), ...this.staging, this.params]) this.device.release(b);
+    this.own.clear();
+    this.onDispose();
   }
-
-  /** What the profiler and tests need to know of the dispatches. */
-  get dispatches(): readonly Placed<GpuCall>[] {
-    return this.lowered.calls;
+  dispose(): void {
+    void this.device.exclusive(() => this.free()).catch(() => {});
   }
 }

@@ -97,6 +97,24 @@ describe.runIf(runGpu)('webgpu', () => {
     await device.dispose();
   });
 
+  it('reads a variable while runs go on, and keeps what they wrote', async () => {
+    const device = await openGpuDevice();
+    const v = new Variable('v', Float32Array.of(1), [1]);
+    const f = compile(
+      (_, ctx) => {
+        ctx.assign(v, mul(v.tensor, 2));
+        return undefined;
+      },
+      { device },
+    );
+    await f();
+    const [early] = await Promise.all([v.read(), f(), f()]);
+    expect(Array.from(early)).toEqual([2]);
+    expect(Array.from(await v.read())).toEqual([8]);
+    f.dispose();
+    await device.dispose();
+  });
+
   it('binds views at any offset, and byte views too', async () => {
     const device = await openGpuDevice();
     const x = Float32Array.from({ length: 21 }, (_, i) => i + 1);

@@ -117,7 +117,7 @@ function recorder() {
   const dispatches: Dispatch[] = [];
   let id = 100;
   const e: GpuEmitter = {
-    limits: { subgroups: false, storageBuffers: 8, workgroupBytes: 16384, bufferBytes: 2 ** 28, operandBytes: 2 ** 27 },
+    limits: { subgroups: false, storageBuffers: 8, bufferBytes: 2 ** 28, operandBytes: 2 ** 27 },
     dispatch: (d) => dispatches.push(d),
     temp: (n) => ({ ...f32([n]), buffer: { id: id++, offset: 0 } }),
   };

@@ -189,7 +189,7 @@ class Recorder implements GpuEmitter {
   readonly limits: GpuLimits = {
     subgroups: false,
     storageBuffers: 8,
-    workgroupBytes: 16384,
+
     bufferBytes: 2 ** 27,
     operandBytes: 2 ** 27,
   };

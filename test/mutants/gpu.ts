@@ -354,13 +354,7 @@ const planFamily: readonly Mutant[] = [
     'prologue of WebGPU',
     'src/device/webgpuPlan.ts',
     devices,
-    [
-      [
-        'bound',
-        '      list = this.prologueDue() ? [...prologue, ...main] : main;',
-        '      list = this.prologueDue() ? main : main;',
-      ],
-    ],
+    [['bound', 'this.watch.due() ? [...prologue, ...main] : main', 'this.watch.due() ? main : main']],
     'are the same on WebGPU',
   ),
   ...of(

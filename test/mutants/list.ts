@@ -399,8 +399,8 @@ export const engineMutants: readonly Mutant[] = [
   ...of('assignment', 'src/plan/lower.ts', readers, [
     ['bound', 'i < made || i === made || readsOf(s)', 'i <= made || true || readsOf(s)'],
   ]),
-  ...of('prologue', 'src/device/wasmPlan.ts', device, [
-    ['index', 'now.some((n, i) => n !== this.prologueSeen![i])', 'now.some((n, i) => n < this.prologueSeen![i]!)'],
+  ...of('prologue', 'src/device/variables.ts', device, [
+    ['index', 'now.some((n, i) => n !== this.seen![i])', 'now.some((n, i) => n < this.seen![i]!)'],
   ]),
   ...of('grad', 'src/grad.ts', 'test/ops/generated.test.ts', [
     ['constant', 'before ? add(before, dy) : dy', 'before ?? dy'],

@@ -341,7 +341,6 @@ describe.runIf(runGpu)('webgpu', () => {
       storageBuffers: 8,
       bufferBytes: 2 ** 28,
       operandBytes: 2 ** 27,
-      workgroupBytes: 16384,
     });
     expect(await all(async (c) => withinBounds(c, await runOn(least, c.batch)))).toEqual([]);
     await least.dispose();

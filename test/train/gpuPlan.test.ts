@@ -35,7 +35,7 @@ test.each([8, 12])('with %i buffers a kernel: few kernels, busy reductions, memo
   const limits = {
     subgroups: buffers > 8,
     storageBuffers: buffers,
-    workgroupBytes: 16_384,
+
     bufferBytes: 2 ** 28,
     operandBytes: 2 ** 27,
   };
