@@ -51,6 +51,11 @@ export function syntheticSet(options: SyntheticOptions): Dataset {
     length: identities * imagesPerIdentity,
     label: (i) => Math.floor(i / imagesPerIdentity),
     identityName: (label) => `person${firstIdentity + label}`,
+    imageName: (i) => {
+      const number = String(i % imagesPerIdentity).padStart(4, '0');
+      const person = `person${firstIdentity + Math.floor(i / imagesPerIdentity)}`;
+      return `${person}/${person}_${number}.png`;
+    },
     source: (i): ImageSource => ({
       kind: 'synthetic',
       seed,

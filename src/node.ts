@@ -10,12 +10,13 @@ export {
   syntheticPairs,
   syntheticSet,
 } from '../datasets/synthetic.ts';
-export { type Dataset, type ImageSource, type Pair, type PairSet, sourceName } from './data/dataset.ts';
+export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export { folderDataset } from './data/folder.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
+export { openDataset } from './data/open.ts';
 export { readPairs } from './data/pairs.ts';
-export { readImage } from './data/readImage.ts';
+export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';

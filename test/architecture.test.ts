@@ -116,18 +116,29 @@ describe('dependencies', () => {
   });
 });
 
-describe('the public entry', () => {
+/** The files that a file reaches by imports, and the Node modules among what these import. */
+function reach(entry: string): { reached: Set<string>; node: string[] } {
   const reached = new Set<string>();
   const visit = (file: string) => {
     if (reached.has(file) || !existsSync(root + file)) return;
     reached.add(file);
     for (const { to, typeOnly } of importsOf(file)) if (!typeOnly && isOwn(to)) visit(to);
   };
-  visit('src/index.ts');
+  visit(entry);
+  const found = [...reached].flatMap(importsOf).filter(({ to, typeOnly }) => /^node:/.test(to) && !typeOnly);
+  return { reached, node: found.map(({ from, to }) => `${from} imports ${to}`) };
+}
+
+describe('the public entry', () => {
+  const { reached, node } = reach('src/index.ts');
   it('reaches no Node module, so that a page can load it', () => {
     expect(reached.size).toBeGreaterThan(50);
-    const node = [...reached].flatMap(importsOf).filter(({ to, typeOnly }) => /^node:/.test(to) && !typeOnly);
-    expect(node.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+    expect(node).toEqual([]);
+  });
+  it('of data formats reaches none either, nor the engine', () => {
+    const data = reach('src/data/index.ts');
+    expect(data.node).toEqual([]);
+    expect([...data.reached].filter((f) => /^(native|kernels|src\/(ops|plan|device|expr))/.test(f))).toEqual([]);
   });
   it('does not reach the command line, the training runs or the file loaders', () => {
     expect([...reached].filter((f) => /^(src\/(cli|train|node|data)|bench|datasets)/.test(f))).toEqual([]);

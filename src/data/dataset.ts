@@ -1,14 +1,24 @@
 /**
- * What a training set is to the loader: numbered images, each with a label and a source.
+ * What a data set is to the loader and to `prepare`: numbered images, each with a name, a label and a source.
  *
- * The one idea: a source is plain data (a path, bytes, or the arguments of the synthetic generator), so it can be posted
- * to a worker thread, which then reads and decodes it there.
+ * The one idea: a source is plain data (a path, a range of a file, bytes, or the arguments of the synthetic generator), so
+ * it can be posted to a worker thread, which then reads and decodes it there.
  */
 
-/** Where an image comes from; structured-cloneable. `name` and `path` are what an error shows. */
+/** Where an image comes from; structured-cloneable. */
 export type ImageSource =
   | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'bytes'; readonly name: string; readonly bytes: Uint8Array }
+  /** A JPEG or PNG file in memory, or with `raw` its pixels. */
+  | { readonly kind: 'bytes'; readonly name: string; readonly bytes: Uint8Array; readonly raw?: RawSize }
+  /** Ranges of a file, joined: [offset, length, offset, length …]. */
+  | {
+      readonly kind: 'part';
+      readonly name: string;
+      /** A path, or the file itself. */
+      readonly container: string | Blob;
+      readonly pieces: readonly number[];
+      readonly raw?: RawSize;
+    }
   | {
       readonly kind: 'synthetic';
       readonly seed: number;
@@ -17,17 +27,41 @@ export type ImageSource =
       readonly size: number;
     };
 
-/** A labelled set of images. Labels are 0 .. classes-1. */
+/** The bytes are uint8 pixels [height, width, 3], RGB, not an image file. */
+export interface RawSize {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A set of images. Labels are 0 .. classes-1, or −1 where the person is not known. */
 export interface Dataset {
   readonly name: string;
+  /** How many people; 0 where none is known. */
   readonly classes: number;
   readonly length: number;
   /** Label of image i. */
   label(i: number): number;
   /** The person behind a label, as the data names them. */
   identityName(label: number): string;
+  /** Path of image i within the set, '/' between its parts, such as `Abel_Pacheco/Abel_Pacheco_0001.jpg`. */
+  imageName(i: number): string;
   /** Where image i comes from. */
   source(i: number): ImageSource;
+  /** Pairs to verify on, by image number, where the format holds some. */
+  readonly pairs?: PairTable;
+  /** Five points of image i (left eye, right eye, nose, left and right corner of the mouth, x and y in pixels), where known. */
+  landmarks?(i: number): readonly number[] | undefined;
+}
+
+/** Pairs of images of one set, by number. */
+export interface PairTable {
+  readonly folds: number;
+  readonly left: Int32Array;
+  readonly right: Int32Array;
+  /** 1 where both show the same person. */
+  readonly same: Uint8Array;
+  /** Counts from 0. */
+  readonly fold: Int32Array;
 }
 
 /** Two images and whether they show the same person. `fold` counts from 0. */
@@ -45,9 +79,23 @@ export interface PairSet {
   readonly pairs: readonly Pair[];
 }
 
+/** The pairs of a set with their sources. */
+export function pairSetOf(set: Dataset, pairs: PairTable, name = set.name): PairSet {
+  return {
+    name,
+    folds: pairs.folds,
+    pairs: Array.from({ length: pairs.left.length }, (_, k) => ({
+      a: set.source(pairs.left[k]!),
+      b: set.source(pairs.right[k]!),
+      same: pairs.same[k] === 1,
+      fold: pairs.fold[k]!,
+    })),
+  };
+}
+
 /** How an error names a source. */
 export function sourceName(s: ImageSource): string {
   if (s.kind === 'file') return s.path;
-  if (s.kind === 'bytes') return s.name;
-  return `synthetic identity ${s.identity} image ${s.image} (seed ${s.seed})`;
+  if (s.kind === 'synthetic') return `synthetic identity ${s.identity} image ${s.image} (seed ${s.seed})`;
+  return s.name;
 }

@@ -1,6 +1,6 @@
 /** A folder with one subfolder of pictures per identity (Node). */
 import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import type { Dataset } from './dataset.ts';
 
@@ -57,6 +57,26 @@ export function folderDataset(path: string): Dataset {
     length: paths.length,
     label: (i) => labels[i]!,
     identityName: (label) => identities[label]!,
+    imageName: (i) => nameIn(path, paths[i]!),
+    source: (i) => ({ kind: 'file', path: paths[i]! }),
+  };
+}
+
+/** A path below a folder, with '/' on every system. */
+export const nameIn = (folder: string, path: string): string => relative(folder, path).split(sep).join('/');
+
+/** The pictures in and under a folder whose people are not known. Throws DataError where there are none. */
+export function pictureFolder(path: string): Dataset {
+  const paths = picturesIn(path);
+  if (paths.length === 0)
+    throw new DataError(`${path}: expected .jpg or .png pictures in this folder, found none\nCheck the path.`);
+  return {
+    name: path,
+    classes: 0,
+    length: paths.length,
+    label: () => -1,
+    identityName: () => '',
+    imageName: (i) => nameIn(path, paths[i]!),
     source: (i) => ({ kind: 'file', path: paths[i]! }),
   };
 }

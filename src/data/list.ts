@@ -14,6 +14,7 @@ export function listDataset(
   { root = dirname(path), classes }: { root?: string; classes?: number } = {},
 ): Dataset {
   const paths: string[] = [];
+  const names: string[] = [];
   const labels: number[] = [];
   let text: string;
   try {
@@ -36,7 +37,9 @@ export function listDataset(
         `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
       );
     // Lists written on Windows have backslashes.
-    paths.push(resolve(root, parts[1]!.replaceAll('\\', '/')));
+    const name = parts[1]!.replaceAll('\\', '/');
+    names.push(name);
+    paths.push(resolve(root, name));
     labels.push(label);
   });
   if (labels.length === 0)
@@ -55,6 +58,7 @@ export function listDataset(
     length: paths.length,
     label: (i) => labels[i]!,
     identityName: (label) => String(label),
+    imageName: (i) => names[i]!,
     source: (i) => ({ kind: 'file', path: paths[i]! }),
   };
 }

@@ -6,11 +6,11 @@
  * mid-epoch by `seek`. Decoded pixels are kept in shared memory as far as it reaches: from the second epoch on a set
  * that fits is not decoded again.
  */
-import { Worker } from 'node:worker_threads';
 import { DataError, UsageError } from '../core/errors.ts';
 import { fold, type Key, permutation, uniformAt } from '../core/random.ts';
 import type { Dataset } from './dataset.ts';
-import { type BadItem, type BatchItem, type BatchRequest, fillBatch } from './fill.ts';
+import type { BadItem, BatchItem, BatchRequest } from './fill.ts';
+import { createPool } from './pool.ts';
 
 export interface LoaderOptions {
   readonly dataset: Dataset;
@@ -55,55 +55,6 @@ export interface Loader {
   close(): Promise<void>;
 }
 
-/** A thread that fills batches, or the calling thread. */
-interface Filler {
-  fill(request: BatchRequest): Promise<BadItem[]>;
-  close(): Promise<unknown>;
-}
-
-function workerFiller(): Filler {
-  // In the sources this is a .ts file, in the built package a .js file.
-  const entry = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
-  // Workers inherit Node's options, and --input-type (of a script given by -e) forbids them to run a file.
-  const evaluated = process.execArgv.some((a) => a.startsWith('--input-type'));
-  const worker = new Worker(entry, evaluated ? { execArgv: [] } : {});
-  const waiting = new Map<number, { resolve: (bad: BadItem[]) => void; reject: (e: Error) => void }>();
-  let nextId = 0;
-  let ended: Error | undefined;
-  let closing = false;
-  const end = (error: Error) => {
-    ended ??= error;
-    for (const w of waiting.values()) w.reject(ended);
-    waiting.clear();
-  };
-  worker.on('message', ({ id, bad }: { id: number; bad: BadItem[] }) => {
-    waiting.get(id)?.resolve(bad);
-    waiting.delete(id);
-    // A batch prepared ahead may arrive while the worker's end is waited for: then it must stay referenced.
-    if (waiting.size === 0 && !closing) worker.unref();
-  });
-  worker.on('error', (error) => end(error as Error));
-  worker.on('exit', () => end(new UsageError('loader: its worker has ended\nMake a new loader.')));
-  worker.unref();
-  return {
-    fill: (request) =>
-      new Promise((resolve, reject) => {
-        if (ended) {
-          reject(ended);
-          return;
-        }
-        const id = nextId++;
-        waiting.set(id, { resolve, reject });
-        worker.ref();
-        worker.postMessage({ ...request, id });
-      }),
-    close: () => {
-      closing = true;
-      return worker.terminate();
-    },
-  };
-}
-
 const shared = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
 
 function atLeast(what: string, n: number, least: number): void {
@@ -138,8 +89,7 @@ export function createLoader(options: LoaderOptions): Loader {
   const bytes = size[0] * size[1] * 3;
   const kept = Math.min(dataset.length, Math.floor(cacheBytes / bytes));
   const cache = kept > 0 ? { pixels: shared(kept * bytes), filled: shared(kept) } : undefined;
-  const fillers: Filler[] =
-    workers > 0 ? Array.from({ length: workers }, workerFiller) : [{ fill: fillBatch, close: async () => {} }];
+  const pool = createPool(workers);
 
   let orderEpoch = -1;
   let order: Int32Array = new Int32Array(0);
@@ -152,11 +102,10 @@ export function createLoader(options: LoaderOptions): Loader {
   };
 
   const fillWith = async (request: Omit<BatchRequest, 'items'>, items: readonly BatchItem[]): Promise<BadItem[]> => {
-    const share = Math.ceil(items.length / fillers.length);
-    const parts = fillers.map((f, i) => {
-      const own = items.slice(i * share, (i + 1) * share);
-      return own.length ? f.fill({ ...request, items: own }) : Promise.resolve([]);
-    });
+    const share = Math.ceil(items.length / pool.size);
+    const parts: Promise<BadItem[]>[] = [];
+    for (let i = 0; i < items.length; i += share)
+      parts.push(pool.run('fill', { ...request, items: items.slice(i, i + share) }));
     return (await Promise.all(parts)).flat();
   };
 
@@ -231,7 +180,7 @@ export function createLoader(options: LoaderOptions): Loader {
     async close() {
       closed = true;
       queue.length = 0;
-      await Promise.all(fillers.map((f) => f.close()));
+      await pool.close();
     },
   };
 }

@@ -1,30 +1,58 @@
-/** An image source to pixels of a given size (Node: reads files). */
+/** Images of any source in Node, with the files of containers kept open. */
 import { readFile } from 'node:fs/promises';
-import { syntheticFace } from '../../datasets/syntheticFace.ts';
-import { DataError } from '../core/errors.ts';
-import { decodeImage, type RgbImage } from '../image/decode.ts';
+import type { RgbImage } from '../image/decode.ts';
 import { resize } from '../image/resize.ts';
+import { type ByteSource, memorySource } from './bytes.ts';
 import type { ImageSource } from './dataset.ts';
+import { fileError, fileSource } from './files.ts';
+import { type ImageBytes, imageBytes, openImage } from './source.ts';
+
+/** Containers that stay open: a data set has few. */
+const mostOpen = 32;
+const opened = new Map<string, Promise<ByteSource>>();
+
+/** A container's file, opened once. */
+function container(path: string): Promise<ByteSource> {
+  let file = opened.get(path);
+  if (!file) {
+    file = fileSource(path);
+    file.catch(() => opened.delete(path));
+    opened.set(path, file);
+    const [oldest] = opened.keys();
+    if (opened.size > mostOpen && oldest !== undefined) {
+      const gone = opened.get(oldest)!;
+      opened.delete(oldest);
+      // A read that is under way ends first.
+      setTimeout(() => gone.then((f) => f.close()).catch(() => {}), 60_000).unref();
+    }
+  }
+  return file;
+}
+
+/** A picture file of its own is read whole and not kept open. */
+async function wholeFile(path: string): Promise<ByteSource> {
+  const bytes = await readFile(path).catch((error) => {
+    throw fileError(path, 'a readable picture', error);
+  });
+  return memorySource(bytes, path);
+}
+const opener = (source: ImageSource) => (source.kind === 'file' ? wholeFile : container);
+
+/** The bytes of an image as its set stores them. Throws DataError naming the file. */
+export const readBytes = (source: ImageSource): Promise<ImageBytes> => imageBytes(source, opener(source));
 
 /** The picture of a source at its own size. Throws DataError naming the file. */
-export async function openImage(source: ImageSource, side: number): Promise<RgbImage> {
-  if (source.kind === 'synthetic')
-    return { width: side, height: side, data: syntheticFace(source.seed, source.identity, source.image, side) };
-  if (source.kind === 'bytes') return decodeImage(source.bytes, source.name);
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(source.path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new DataError(
-      `${source.path}: expected a readable picture, got ${code ?? (error as Error).message}\nCheck the path and its permissions.`,
-    );
-  }
-  return decodeImage(bytes, source.path);
-}
+export const readPicture = (source: ImageSource): Promise<RgbImage> => openImage(source, opener(source));
 
 /** RGB pixels [h, w, 3] of a source, resized if its own size differs. */
 export async function readImage(source: ImageSource, [height, width]: readonly [number, number]): Promise<Uint8Array> {
-  const image = await openImage(source, Math.max(height, width));
+  const image = await readPicture(source);
   return image.width === width && image.height === height ? image.data : resize(image, width, height).data;
+}
+
+/** Closes the containers that reading has opened, so that they can be moved or deleted on every system. */
+export async function closeContainers(): Promise<void> {
+  const files = [...opened.values()];
+  opened.clear();
+  await Promise.all(files.map((f) => f.then((s) => s.close()).catch(() => {})));
 }

@@ -1,7 +1,12 @@
-/** A loader's worker thread: reads, decodes and mirrors pictures into shared batch buffers. */
+/** A worker thread of a pool: does the tasks it is sent, one after another. */
 import { parentPort } from 'node:worker_threads';
-import { type BatchRequest, fillBatch } from './fill.ts';
+import { type TaskName, tasks } from './tasks.ts';
 
-parentPort!.on('message', async (request: BatchRequest & { id: number }) => {
-  parentPort!.postMessage({ id: request.id, bad: await fillBatch(request) });
+parentPort!.on('message', async ({ id, task, request }: { id: number; task: TaskName; request: never }) => {
+  try {
+    parentPort!.postMessage({ id, answer: await tasks[task](request) });
+  } catch (error) {
+    // The name of an error class is lost on the way to the other thread.
+    parentPort!.postMessage({ id, error: { name: (error as Error).name, message: (error as Error).message } });
+  }
 });

@@ -1,24 +1,16 @@
 /**
  * From a recipe to its data: real pictures where a path is given, synthetic people otherwise.
  */
-import { stat } from 'node:fs/promises';
 import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
-import { DataError } from '../core/errors.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
-import { folderDataset } from '../data/folder.ts';
-import { listDataset } from '../data/list.ts';
+import { openDataset } from '../data/open.ts';
 import { readPairs } from '../data/pairs.ts';
 import type { Recipe } from './recipe.ts';
 
-/** The set to train on: a folder per person, a `path label` list, or synthetic people. Throws DataError naming the path. */
+/** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */
 export async function trainingData({ data, seed, identities, imagesPerIdentity, inputSize }: Recipe): Promise<Dataset> {
   if (data === undefined) return syntheticSet({ seed, identities, imagesPerIdentity, size: Math.max(...inputSize) });
-  const found = await stat(data).catch((e: Error) => {
-    throw new DataError(
-      `--data ${data}: expected a folder with a folder per person or a list file, but ${e.message}\nCheck the path.`,
-    );
-  });
-  return found.isDirectory() ? folderDataset(data) : listDataset(data);
+  return openDataset(data);
 }
 
 /** The pairs to evaluate on; undefined where there are none. Synthetic pairs are of people that no training set holds. */

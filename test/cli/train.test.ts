@@ -213,7 +213,7 @@ describe('bad input ends in one clear message', () => {
     test('an empty identity, a missing folder', async () => {
       const root = faces('empty', (r) => mkdirSync(join(r, 'dan')));
       await refused(run(root), 1, /^facegrad: .*empty\/dan: expected at least one \.jpg or \.png .*, found none\n/);
-      await refused(run(join(folder, 'nowhere')), 1, /^facegrad: --data .*nowhere: expected a folder/);
+      await refused(run(join(folder, 'nowhere')), 1, /^facegrad: .*nowhere: expected a data set, got ENOENT/);
     });
 
     test('a truncated picture stops the run, or is skipped and reported when told so', async () => {

@@ -1,0 +1,116 @@
+/** Files as byte sources and sinks (Node). */
+import { type FileHandle, open } from 'node:fs/promises';
+import { DataError } from '../core/errors.ts';
+import { type ByteSink, type ByteSource, checkRange } from './bytes.ts';
+
+/** The DataError of a failed file operation. */
+export function fileError(path: string, wanted: string, error: unknown): DataError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return new DataError(
+    `${path}: expected ${wanted}, got ${code ?? message}\nCheck the path, its permissions and the disk.`,
+  );
+}
+
+/** Opens a file for reading by range. Throws DataError naming it. */
+export async function fileSource(path: string): Promise<ByteSource> {
+  let handle: FileHandle | undefined;
+  let size: number;
+  try {
+    handle = await open(path, 'r');
+    const found = await handle.stat();
+    if (!found.isFile())
+      throw Object.assign(new Error(), { code: found.isDirectory() ? 'a folder' : 'no regular file' });
+    size = found.size;
+  } catch (error) {
+    await handle?.close();
+    throw fileError(path, 'a readable file', error);
+  }
+  const file = handle;
+  return {
+    name: path,
+    size,
+    container: path,
+    async read(at, length) {
+      checkRange({ name: path, size }, at, length);
+      // Not from a pool: callers keep views.
+      const out = new Uint8Array(length);
+      try {
+        for (let done = 0; done < length; ) {
+          const { bytesRead } = await file.read(out, done, length - done, at + done);
+          if (bytesRead === 0) checkRange({ name: path, size: at + done }, at, length);
+          done += bytesRead;
+        }
+      } catch (error) {
+        throw error instanceof DataError ? error : fileError(path, `to read ${length} bytes at offset ${at}`, error);
+      }
+      return out;
+    },
+    close: () => file.close(),
+  };
+}
+
+/**
+ * Opens a file for writing; small writes are gathered.
+ * @param keep bytes of an earlier file to go on after; what lies behind them is cut off. Default 0: a new file.
+ */
+export async function fileSink(path: string, keep = 0): Promise<ByteSink> {
+  const failed = (error: unknown) => fileError(path, 'to write this file', error);
+  let file: FileHandle;
+  try {
+    file = await open(path, keep > 0 ? 'r+' : 'w');
+    await file.truncate(keep);
+  } catch (error) {
+    throw failed(error);
+  }
+  const gathered = new Uint8Array(1 << 20);
+  let held = 0;
+  let onDisk = keep;
+  const put = async (bytes: Uint8Array, at: number) => {
+    try {
+      for (let done = 0; done < bytes.length; )
+        done += (await file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+    } catch (error) {
+      throw failed(error);
+    }
+  };
+  const drain = async () => {
+    const n = held;
+    held = 0;
+    await put(gathered.subarray(0, n), onDisk);
+    onDisk += n;
+  };
+  return {
+    name: path,
+    get size() {
+      return onDisk + held;
+    },
+    async write(bytes) {
+      if (held + bytes.length > gathered.length) await drain();
+      if (bytes.length > gathered.length) {
+        await put(bytes, onDisk);
+        onDisk += bytes.length;
+      } else {
+        gathered.set(bytes, held);
+        held += bytes.length;
+      }
+    },
+    async patch(at, bytes) {
+      await drain();
+      checkRange({ name: path, size: onDisk }, at, bytes.length);
+      await put(bytes, at);
+    },
+    async flush() {
+      await drain();
+      await file.datasync().catch((error) => {
+        throw failed(error);
+      });
+    },
+    async close() {
+      try {
+        await drain();
+      } finally {
+        await file.close();
+      }
+    },
+  };
+}

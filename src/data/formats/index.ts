@@ -1,0 +1,6 @@
+/** All data formats. A new one is a file here and a line in this list; the first that recognises a path reads it. */
+import type { DataFormat } from '../format.ts';
+import { folderFormat } from './folder.ts';
+import { listFormat } from './list.ts';
+
+export const formats: readonly DataFormat[] = [folderFormat, listFormat];

@@ -1,0 +1,19 @@
+/**
+ * `facegrad/data`: the data formats of the field, read and written without a file system; bytes come from Blobs, arrays or
+ * any `ByteSource`. Browser-safe and apart from the engine. In Node the package's main entry opens paths (`openDataset`).
+ */
+export { DataError, UsageError } from '../core/errors.ts';
+export { decodeImage, type RgbImage } from '../image/decode.ts';
+export { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, type Readable } from './bytes.ts';
+export { crc32c } from './crc32c.ts';
+export {
+  type Dataset,
+  type ImageSource,
+  type Pair,
+  type PairSet,
+  type PairTable,
+  pairSetOf,
+  sourceName,
+} from './dataset.ts';
+export type { NewImage, SetWriter } from './format.ts';
+export { imageBytes, openImage } from './source.ts';

@@ -1,0 +1,9 @@
+/** What worker threads can be asked to do. A request is plain data; so is its answer. */
+import { fillBatch } from './fill.ts';
+
+export const tasks = { fill: fillBatch } as const;
+
+export type Tasks = typeof tasks;
+export type TaskName = keyof Tasks;
+export type Request<K extends TaskName> = Parameters<Tasks[K]>[0];
+export type Answer<K extends TaskName> = Awaited<ReturnType<Tasks[K]>>;
