@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { DataError } from '../core/errors.ts';
 import type { ImageSource } from '../data/dataset.ts';
 import { sourceName } from '../data/dataset.ts';
-import { readPairs } from '../data/pairs.ts';
+import { readPairs } from '../data/readPairs.ts';
 import { needFar } from '../evaluate/metrics.ts';
 import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';

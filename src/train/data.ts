@@ -4,7 +4,7 @@
 import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
 import { openDataset } from '../data/open.ts';
-import { readPairs } from '../data/pairs.ts';
+import { readPairs } from '../data/readPairs.ts';
 import type { Recipe } from './recipe.ts';
 
 /** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */

@@ -7,7 +7,7 @@ import { DataError } from '../../src/core/errors.ts';
 import type { ImageSource } from '../../src/data/dataset.ts';
 import { folderDataset } from '../../src/data/folder.ts';
 import { listDataset } from '../../src/data/list.ts';
-import { readPairs } from '../../src/data/pairs.ts';
+import { readPairs } from '../../src/data/readPairs.ts';
 
 let root = '';
 beforeAll(() => {
