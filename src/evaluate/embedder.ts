@@ -57,20 +57,20 @@ export interface Embedder {
   dispose(): Promise<void>;
 }
 
-/** Copies one image into a batch at byte `at`: alpha dropped, colours in the network's order, mirrored on demand. */
-function place(out: Uint8Array, at: number, image: FaceImage, swap: boolean, mirrored: boolean): void {
+/** Copies one image into a batch at byte `at`: alpha dropped, mirrored on demand. */
+function place(out: Uint8Array, at: number, image: FaceImage, mirrored: boolean): void {
   const { width, height, data } = image;
   const channels = data.length / (width * height);
-  if (channels === 3 && !swap && !mirrored) {
+  if (channels === 3 && !mirrored) {
     out.set(data, at);
     return;
   }
   for (let y = 0, from = 0; y < height; y++)
     for (let x = 0; x < width; x++, from += channels) {
       const to = at + 3 * (y * width + (mirrored ? width - 1 - x : x));
-      out[to] = data[swap ? from + 2 : from]!;
+      out[to] = data[from]!;
       out[to + 1] = data[from + 1]!;
-      out[to + 2] = data[swap ? from : from + 2]!;
+      out[to + 2] = data[from + 2]!;
     }
 }
 
@@ -108,7 +108,6 @@ export function embedderOf(
   const [height, width] = preprocessing.inputSize;
   const pixels = 3 * height * width;
   const size = network.options.embeddingSize;
-  const swap = preprocessing.colourOrder === 'BGR';
   const run: Compiled = compile(
     ({ images }, ctx) => ({ embeddings: network.call(preprocess(images!, preprocessing), ctx) }),
     { device, storage },
@@ -135,7 +134,7 @@ export function embedderOf(
       const n = Math.min(maxBatch, images.length - from);
       const rows = bucket(n, maxBatch);
       const batch = new Uint8Array(rows * pixels);
-      for (let i = 0; i < n; i++) place(batch, i * pixels, images[from + i]!, swap, mirrored);
+      for (let i = 0; i < n; i++) place(batch, i * pixels, images[from + i]!, mirrored);
       const { embeddings } = await run({ images: host(batch, [rows, height, width, 3]) });
       out.set((embeddings as HostTensor).data.subarray(0, n * size), from * size);
       from += n;

@@ -2,10 +2,12 @@
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import type { Module } from '../nn/module.ts';
+import { flip } from '../ops/movement.ts';
 import { elementwise } from '../ops/pointwise.ts';
 
 /** How pixels become network input. Travels with the weights. */
 export interface Preprocessing {
+  /** The order the network takes; pictures are RGB everywhere else. */
   readonly colourOrder: 'RGB' | 'BGR';
   /** Input = (pixel − mean) · scale, pixels 0..255. */
   readonly mean: number;
@@ -28,6 +30,8 @@ export interface FaceNetwork extends Module {
   readonly preprocessing: Preprocessing;
 }
 
-/** uint8 images [N, H, W, 3] to network input, inside the plan. Images are stored in the network's colour order. */
-export const preprocess = (images: Tensor, p: Preprocessing): Tensor =>
-  elementwise('preprocess', E.mul(E.sub(E.input(0), p.mean), p.scale), [images]);
+/** uint8 RGB images [N, H, W, 3] to network input, inside the plan: colours in the network's order, normalised. */
+export const preprocess = (images: Tensor, { colourOrder, mean, scale }: Preprocessing): Tensor =>
+  elementwise('preprocess', E.mul(E.sub(E.input(0), mean), scale), [
+    colourOrder === 'BGR' ? flip(images, [3]) : images,
+  ]);
