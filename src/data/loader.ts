@@ -7,10 +7,11 @@
  * that fits is not decoded again.
  */
 import { DataError, UsageError } from '../core/errors.ts';
-import { fold, type Key, permutation, uniformAt } from '../core/random.ts';
+import { fold, type Key, uniformAt } from '../core/random.ts';
 import type { Dataset } from './dataset.ts';
 import type { BadItem, BatchItem, BatchRequest } from './fill.ts';
 import { createPool } from './pool.ts';
+import { identityBalanced, type PeoplePerBatch, shuffled } from './sampler.ts';
 
 export interface LoaderOptions {
   readonly dataset: Dataset;
@@ -28,6 +29,8 @@ export interface LoaderOptions {
   readonly ahead?: number;
   /** Replace unreadable pictures by the next ones and report them, instead of stopping. Default false. */
   readonly skipBad?: boolean;
+  /** Batches of some people with some pictures each (sampler.ts), whose product is `batch`. Default: every picture once. */
+  readonly sampler?: PeoplePerBatch;
   /** Leave out the last, smaller batch of an epoch. Default true. */
   readonly dropLast?: boolean;
   /** Bytes of decoded pixels to keep, 0 for none; of a larger set the first pictures are kept. Default 512 MB. */
@@ -81,7 +84,12 @@ export function createLoader(options: LoaderOptions): Loader {
   atLeast('ahead', ahead, 0);
   atLeast('height', size[0], 1);
   atLeast('width', size[1], 1);
-  const stepsPerEpoch = dropLast ? Math.floor(dataset.length / batch) : Math.ceil(dataset.length / batch);
+  if (options.sampler && options.sampler.people * options.sampler.images !== batch)
+    throw new UsageError(
+      `loader: expected a batch of ${options.sampler.people} people with ${options.sampler.images} pictures each, got ${batch}\nMake batch their product.`,
+    );
+  const sampler = options.sampler ? identityBalanced(dataset, options.sampler, key) : shuffled(dataset, key);
+  const stepsPerEpoch = dropLast ? Math.floor(sampler.length / batch) : Math.ceil(sampler.length / batch);
   if (stepsPerEpoch < 1)
     throw new UsageError(
       `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
@@ -95,7 +103,7 @@ export function createLoader(options: LoaderOptions): Loader {
   let order: Int32Array = new Int32Array(0);
   const orderOf = (epoch: number) => {
     if (orderEpoch !== epoch) {
-      order = permutation(fold(fold(key, 'order'), epoch), dataset.length);
+      order = sampler.order(epoch);
       orderEpoch = epoch;
     }
     return order;
@@ -112,7 +120,7 @@ export function createLoader(options: LoaderOptions): Loader {
   const prepare = async (step: number): Promise<Batch> => {
     const epoch = Math.floor(step / stepsPerEpoch);
     const first = (step % stepsPerEpoch) * batch;
-    const rows = Math.min(batch, dataset.length - first);
+    const rows = Math.min(batch, sampler.length - first);
     const chosen = orderOf(epoch).slice(first, first + rows);
     const flips = fold(fold(key, 'flip'), epoch);
     const images = shared(rows * bytes);
