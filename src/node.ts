@@ -12,9 +12,12 @@ export {
 } from '../datasets/synthetic.ts';
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export { folderDataset } from './data/folder.ts';
+export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
 export { openDataset } from './data/open.ts';
+export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
+export type { PackedOptions } from './data/packedWriter.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs } from './data/readPairs.ts';
 export { enableFastKernels } from './device/v8.ts';

@@ -12,6 +12,8 @@ export interface NewImage {
   /** A JPEG or PNG file, or with `raw` its pixels. */
   readonly bytes: Uint8Array;
   readonly raw?: RawSize;
+  /** Five points as in `Dataset.landmarks`, for formats that keep them. */
+  readonly landmarks?: readonly number[] | undefined;
 }
 
 /** Writes a set, image by image; `add` is called in the order of the images, one call at a time. */

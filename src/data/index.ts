@@ -16,4 +16,13 @@ export {
   sourceName,
 } from './dataset.ts';
 export type { NewImage, SetWriter } from './format.ts';
+export {
+  type Metadata,
+  type OpenPackedOptions,
+  openPacked,
+  type PackedDamage,
+  type PackedSet,
+  verifyPacked,
+} from './packed.ts';
+export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
 export { imageBytes, openImage } from './source.ts';

@@ -2,5 +2,7 @@
 import type { DataFormat } from '../format.ts';
 import { folderFormat } from './folder.ts';
 import { listFormat } from './list.ts';
+import { packedFormat } from './packed.ts';
+import { tfrecordFormat } from './tfrecord.ts';
 
-export const formats: readonly DataFormat[] = [folderFormat, listFormat];
+export const formats: readonly DataFormat[] = [packedFormat, tfrecordFormat, folderFormat, listFormat];
