@@ -3,32 +3,30 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import type { Dataset } from './dataset.ts';
+import { fileError } from './files.ts';
 
 /**
  * The data set of a list: one picture a line, its path (may hold spaces; relative to `root`, by default the list's own
  * folder) and its label, a whole number; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
- * none missing, unless `classes` says how many there are. Throws DataError with file and line.
+ * none missing, unless `classes`, or a line `# classes C`, says how many there are. Throws DataError with file and line.
  */
-export function listDataset(
-  path: string,
-  { root = dirname(path), classes }: { root?: string; classes?: number } = {},
-): Dataset {
-  const paths: string[] = [];
+export function listDataset(path: string, options: { root?: string; classes?: number } = {}): Dataset {
+  const { root = dirname(path) } = options;
   const names: string[] = [];
   const labels: number[] = [];
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
   } catch (error) {
-    throw new DataError(
-      `${path}: expected a list file, got ${(error as NodeJS.ErrnoException).code}\nName a text file with 'path label' lines.`,
-    );
+    throw fileError(path, 'a list file', error);
   }
+  const stated = /^# classes (\d{1,9})\r?$/m.exec(text)?.[1];
+  const classes = options.classes ?? (stated ? Number(stated) : undefined);
   text.split(/\r?\n/).forEach((line, i) => {
     if (!line.trim() || line.startsWith('#')) return;
-    const parts = /^(.*\S)[ \t]+(\d+)\s*$/.exec(line);
+    const parts = /^(.*\S)[ \t]+(\d+)\s*$/s.exec(line);
     const label = Number(parts?.[2]);
-    if (!parts)
+    if (!parts || label > 0x7fffffff)
       throw new DataError(
         `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
       );
@@ -37,9 +35,7 @@ export function listDataset(
         `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
       );
     // Lists written on Windows have backslashes.
-    const name = parts[1]!.replaceAll('\\', '/');
-    names.push(name);
-    paths.push(resolve(root, name));
+    names.push(parts[1]!.replaceAll('\\', '/').replace(/^\.\//, ''));
     labels.push(label);
   });
   if (labels.length === 0)
@@ -47,18 +43,20 @@ export function listDataset(
   const seen = new Set(labels);
   const count = classes ?? labels.reduce((m, l) => Math.max(m, l), 0) + 1;
   if (classes === undefined && seen.size !== count) {
-    const missing = Array.from({ length: count }, (_, l) => l).find((l) => !seen.has(l));
+    let missing = 0;
+    while (seen.has(missing)) missing++;
     throw new DataError(
       `${path}: expected labels 0 to ${count - 1} without gaps, but ${missing} is missing (${seen.size} labels are used)\nRenumber the labels.`,
     );
   }
+  const labelOf = Int32Array.from(labels);
   return {
     name: path,
     classes: count,
-    length: paths.length,
-    label: (i) => labels[i]!,
+    length: names.length,
+    label: (i) => labelOf[i]!,
     identityName: (label) => String(label),
     imageName: (i) => names[i]!,
-    source: (i) => ({ kind: 'file', path: paths[i]! }),
+    source: (i) => ({ kind: 'file', path: resolve(root, names[i]!) }),
   };
 }

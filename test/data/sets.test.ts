@@ -129,7 +129,7 @@ describe('readPairs', () => {
     const faces = images();
     const read = (...l: string[]) => complaint(() => readPairs(put('p/bad.txt', l.join('\n')), faces));
     expect(read('1\t1', lines[0]!, 'Ann_B\t1\tEve\t4')).toMatch(
-      /^ROOT\/p\/bad\.txt:3: .*ROOT\/faces\/Eve\/Eve_0004\.jpg/,
+      /^ROOT\/p\/bad\.txt:3: expected a picture 'Eve\/Eve_0004' or 'Eve_0004' in ROOT\/faces, found none\n/,
     );
     expect(read('1\t1', 'Ann_B 1')).toMatch(/bad\.txt:2: expected 3 fields .* or 4 .*, got 2/);
     expect(read('1\t1', 'Ann_B x 1')).toMatch(/bad\.txt:2: expected a picture number, got 'x'/);
