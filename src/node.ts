@@ -13,6 +13,7 @@ export {
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export { folderDataset } from './data/folder.ts';
 export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
+export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
 export { openDataset } from './data/open.ts';
@@ -20,6 +21,7 @@ export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
 export type { PackedOptions } from './data/packedWriter.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs } from './data/readPairs.ts';
+export type { TfRecordOptions } from './data/tfrecord.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';

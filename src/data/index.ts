@@ -15,6 +15,7 @@ export {
   pairSetOf,
   sourceName,
 } from './dataset.ts';
+export { type ExampleSchema, encodeExample, imageExample } from './example.ts';
 export type { NewImage, SetWriter } from './format.ts';
 export {
   type Metadata,
@@ -26,3 +27,11 @@ export {
 } from './packed.ts';
 export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
 export { imageBytes, openImage } from './source.ts';
+export {
+  type RecordOptions,
+  readRecords,
+  type TfRecord,
+  type TfRecordOptions,
+  tfRecordDataset,
+  writeRecord,
+} from './tfrecord.ts';

@@ -6,10 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keyOf } from '../../src/core/random.ts';
 import { type ByteSource, blobSource, memorySink, memorySource } from '../../src/data/bytes.ts';
 import { encodeExample, imageExample } from '../../src/data/example.ts';
 import type { NewImage } from '../../src/data/format.ts';
 import { createTfRecords, openTfRecords, tfrecordFormat } from '../../src/data/formats/tfrecord.ts';
+import { createLoader } from '../../src/data/loader.ts';
 import { closeContainers, readBytes, readPicture } from '../../src/data/readImage.ts';
 import { imageBytes } from '../../src/data/source.ts';
 import {
@@ -19,6 +21,7 @@ import {
   wholeRecords,
   writeRecord,
 } from '../../src/data/tfrecord.ts';
+import { decodeImage } from '../../src/image/decode.ts';
 import { encodeJpeg, encodePng } from '../../src/image/encode.ts';
 import { fuzz } from '../helpers/fuzz.ts';
 import { picture } from '../helpers/pictures.ts';
@@ -28,7 +31,10 @@ interface Golden {
   readonly images: { bytes: string; label: number; raw?: [number, number]; name?: string; identity?: string }[];
 }
 const script = fileURLToPath(new URL('../reference/tfrecord.py', import.meta.url));
-const golden: Record<string, Golden> = JSON.parse(readFileSync(script.replace('.py', '.json'), 'utf8'));
+const golden: Record<string, Golden> = Object.assign(
+  {},
+  ...['.json', 'Tensorflow.json'].map((end) => JSON.parse(readFileSync(script.replace('.py', end), 'utf8'))),
+);
 const base64 = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
 
 let folder = '';
@@ -71,10 +77,10 @@ async function contents(source: Parameters<typeof tfRecordDataset>[0][number], o
   return { set, images };
 }
 
-describe('files that another program wrote', () => {
+describe('files that TensorFlow or a program of its own wrote', () => {
   it.each(Object.keys(golden))('%s', async (name) => {
     const { file, images } = golden[name]!;
-    const path = join(newFolder(), name.replace(' ', '.tfrecord.'));
+    const path = join(newFolder(), `${name.replace(' ', '')}.tfrecord`);
     writeFileSync(path, base64(file));
     const sets = [
       await openTfRecords(path),
@@ -327,6 +333,28 @@ describe('packed files', () => {
     expect([...memories][0]).toBeInstanceOf(SharedArrayBuffer);
     expect(await readPicture(sources[2]!)).toEqual(picture(2, 0, 4));
     expect((await readPicture(sources[1]!)).width).toBe(16);
+  });
+  it('and ranges and pixels reach loader threads', async () => {
+    const path = newFolder();
+    const examples = [example(0), example(1), imageExample({ ...ours(2), label: 2 }, 'raw')];
+    writeFileSync(join(path, 'a.tfrecord'), await bytesOf(examples));
+    writeFileSync(join(path, 'b.tfrecord'), gzipSync(await bytesOf(examples)));
+    const dataset = await openTfRecords(path);
+    const batches = await Promise.all(
+      [0, 1].map(async (workers) => {
+        const loader = createLoader({ dataset, batch: 6, size: [16, 16], key: keyOf(1), workers });
+        const { images, labels, bad } = await loader.next();
+        await loader.close();
+        expect(bad).toEqual([]);
+        return { images: images.slice(), labels };
+      }),
+    );
+    expect(batches[1]).toEqual(batches[0]);
+    const one = 16 * 16 * 3;
+    for (const [row, label] of batches[0]!.labels.entries())
+      expect(
+        Buffer.compare(batches[0]!.images.subarray(row * one, (row + 1) * one), decodeImage(jpeg(label), '').data),
+      ).toBe(0);
   });
   it('a record may begin like a gzip file', async () => {
     // The length 0x088b1f is 1f 8b 08 in the file.
