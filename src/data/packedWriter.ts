@@ -54,7 +54,7 @@ export interface PackedState {
  * @throws DataError where the file is no packed one, or of a newer format
  */
 export async function packedState(source: ByteSource): Promise<PackedState | undefined> {
-  if (source.size < headBytes || (await checkHeader(source))) return undefined;
+  if (source.size < magics.file.length || (await checkHeader(source))) return undefined;
   const places: Place[] = [];
   const identities = new Map<number, string>();
   let classes = 0;
