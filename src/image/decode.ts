@@ -7,25 +7,31 @@
  */
 import { type DecodedPng, decode as readPng } from 'fast-png';
 import { DataError } from '../core/errors.ts';
-import { checkPixels, decodeJpeg, type RgbImage } from './jpeg.ts';
+import { checkPixels, type DecodedImage, decodeJpeg, type RgbImage } from './jpeg.ts';
+import { rescuePng } from './pngRescue.ts';
 
-export type { RgbImage } from './jpeg.ts';
+export type { DecodedImage, RgbImage } from './jpeg.ts';
 
 export interface DecodeOptions {
   /** Largest image accepted, in pixels; checked before memory is taken. Default 100 million. */
   maxPixels?: number;
+  /**
+   * Read what arrived of a file that is damaged or cut off, what is missing mid-grey; `complete` and `damage` of the result
+   * tell. A file of which nothing arrived stays an error. Default false: any damage is an error.
+   */
+  tolerant?: boolean;
 }
 
 /**
  * Decodes a JPEG or PNG file.
  * @param bytes the whole file. @param name what an error calls it, usually its path.
- * @returns width and height in pixels, `data` as bytes [height, width, 3], RGB.
+ * @returns width and height in pixels, `data` as bytes [height, width, 3], RGB; with `tolerant` also the share that arrived.
  * @throws DataError naming the file when it is neither format, damaged, cut off, too large, or of an unsupported kind.
  */
-export function decodeImage(bytes: Uint8Array, name: string, options: DecodeOptions = {}): RgbImage {
-  const { maxPixels = 100e6 } = options;
-  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return decodeJpeg(bytes, name, maxPixels);
-  if (pngSignature.every((b, i) => bytes[i] === b)) return decodePng(bytes, name, maxPixels);
+export function decodeImage(bytes: Uint8Array, name: string, options: DecodeOptions = {}): DecodedImage {
+  const { maxPixels = 100e6, tolerant = false } = options;
+  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return decodeJpeg(bytes, name, maxPixels, tolerant);
+  if (pngSignature.every((b, i) => bytes[i] === b)) return decodePng(bytes, name, maxPixels, tolerant);
   const start = [...bytes.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ');
   const what = bytes.length === 0 ? 'the file is empty' : `neither JPEG nor PNG (first bytes ${start})${guess(bytes)}`;
   throw new DataError(`${name}: ${what}\nconvert it to JPEG or PNG, or remove it from the data`);
@@ -44,7 +50,24 @@ function guess(bytes: Uint8Array): string {
   return '';
 }
 
-function decodePng(bytes: Uint8Array, name: string, maxPixels: number): RgbImage {
+/** A PNG file, or with `tolerant` the rows that arrived of it. */
+function decodePng(bytes: Uint8Array, name: string, maxPixels: number, tolerant: boolean): DecodedImage {
+  if (!tolerant) return readWholePng(bytes, name, maxPixels);
+  try {
+    return { ...readWholePng(bytes, name, maxPixels), complete: 1 };
+  } catch (error) {
+    const rescued = error instanceof DataError ? rescuePng(bytes, name, maxPixels) : undefined;
+    if (!rescued) throw error;
+    const { width, height, file } = rescued;
+    const image = readWholePng(file, name, maxPixels);
+    const data = new Uint8Array(width * height * 3).fill(128);
+    data.set(image.data);
+    const damage = (error as DataError).message.slice(name.length + 2).split('\n', 1)[0]!;
+    return { width, height, data, complete: image.height / height, damage };
+  }
+}
+
+function readWholePng(bytes: Uint8Array, name: string, maxPixels: number): RgbImage {
   const fail = (what: string): never => {
     throw new DataError(`${name}: damaged or incomplete PNG: ${what}\nreplace the file, or save it again`);
   };

@@ -5,6 +5,9 @@
  *
  * The one idea: entropy decoding fills coefficient blocks (one block at a time when sequential, the whole image when
  * progressive), blocks become component planes, and rows of planes are upsampled and converted straight into the result.
+ *
+ * A tolerant reading keeps what came before damage, and what follows it from the next restart marker on, as libjpeg does:
+ * blocks that are missing stay mid-grey, the block in which the data ends is completed with zero bits.
  */
 import { DataError } from '../core/errors.ts';
 import { planesToRgb } from './jpegColour.ts';
@@ -45,6 +48,19 @@ export interface RgbImage {
   data: Uint8Array;
 }
 
+/** A picture that may have been read in part. */
+export interface DecodedImage extends RgbImage {
+  /** What is wrong with the file, where a tolerant reading gave a picture all the same. */
+  damage?: string;
+  /**
+   * Of a tolerant reading: share of the blocks that arrived, 0 to 1. Of a progressive JPEG the share of coefficients, those
+   * that still lack their last n bits counting 1/(n+1).
+   */
+  complete?: number;
+}
+
+const endsEarly = 'the JPEG file ends before its image does';
+
 const unsupported: Record<number, string> = {
   195: 'lossless',
   197: 'hierarchical',
@@ -58,16 +74,21 @@ const unsupported: Record<number, string> = {
 /**
  * Decodes a JPEG file to RGB. Grey images get three equal channels; an EXIF rotation is not applied.
  * @throws DataError when the file is damaged, cut off, larger than `maxPixels`, or of an unsupported kind (CMYK,
- * lossless, arithmetic-coded, 12 bit); `name` is what the error calls it.
+ * lossless, arithmetic-coded, 12 bit); `name` is what the error calls it. With `tolerant`, a file that is damaged or cut
+ * off gives what arrived of it, and only one of which no block arrived is an error.
  */
-export function decodeJpeg(bytes: Uint8Array, name: string, maxPixels: number): RgbImage {
-  return new Decoder(bytes, name, maxPixels).decode();
+export function decodeJpeg(bytes: Uint8Array, name: string, maxPixels: number, tolerant = false): DecodedImage {
+  return new Decoder(bytes, name, maxPixels, tolerant).decode();
 }
 
 class Decoder {
   private readonly bytes: Uint8Array;
   private readonly name: string;
   private readonly maxPixels: number;
+  private readonly tolerant: boolean;
+  private damage: string | undefined;
+  /** Share of the picture that arrived, all coefficients of all components counting alike. */
+  private arrived = 0;
   private readonly quants: (Uint16Array | undefined)[] = [];
   private readonly dc: (HuffmanTable | undefined)[] = [];
   private readonly ac: (HuffmanTable | undefined)[] = [];
@@ -79,24 +100,41 @@ class Decoder {
   private jfif = false;
   private adobe = -1;
 
-  constructor(bytes: Uint8Array, name: string, maxPixels: number) {
+  constructor(bytes: Uint8Array, name: string, maxPixels: number, tolerant: boolean) {
     this.bytes = bytes;
     this.name = name;
     this.maxPixels = maxPixels;
+    this.tolerant = tolerant;
   }
 
   private fail(what: string, todo = 'replace the file, or save it again as an ordinary JPEG'): never {
     throw new DataError(`${this.name}: ${what}\n${todo}`);
   }
   private cut(): never {
-    this.fail('the JPEG file ends before its image does', 'the file was cut off: copy or download it again');
+    this.fail(endsEarly, 'the file was cut off: copy or download it again');
   }
   private u16(p: number): number {
     if (p + 2 > this.bytes.length) this.cut();
     return (this.bytes[p]! << 8) | this.bytes[p + 1]!;
   }
 
-  decode(): RgbImage {
+  decode(): DecodedImage {
+    try {
+      this.readSegments();
+    } catch (error) {
+      if (!this.tolerant || !(error instanceof DataError) || this.arrived === 0) throw error;
+      this.damage ??= error.message.slice(this.name.length + 2).split('\n', 1)[0]!;
+    }
+    if (this.progressive) for (const c of this.components) if (c.seen) this.transform(c);
+    const data = new Uint8Array(this.width * this.height * 3);
+    planesToRgb(this.components, this.width, this.height, this.isYcc(), data);
+    const image = { width: this.width, height: this.height, data };
+    if (!this.tolerant) return image;
+    const complete = this.damage === undefined ? 1 : Math.min(1, this.arrived);
+    return this.damage === undefined ? { ...image, complete } : { ...image, complete, damage: this.damage };
+  }
+
+  private readSegments(): void {
     const { bytes } = this;
     let p = 2;
     for (;;) {
@@ -127,10 +165,6 @@ class Decoder {
     }
     if (this.components.length === 0) this.fail('the JPEG file holds no image');
     if (this.components.some((c) => !c.seen)) this.cut();
-    if (this.progressive) for (const c of this.components) this.transform(c);
-    const data = new Uint8Array(this.width * this.height * 3);
-    planesToRgb(this.components, this.width, this.height, this.isYcc(), data);
-    return { width: this.width, height: this.height, data };
   }
 
   private text(p: number, end: number, n: number): string {
@@ -203,7 +237,7 @@ class Decoder {
         ...{ id: r[0]!, h, v, quant: r[2]!, width, height, stride, rows, seen: false },
         blocksWide: Math.ceil(width / 8),
         blocksHigh: Math.ceil(height / 8),
-        plane: new Uint8Array(stride * rows),
+        plane: this.tolerant ? new Uint8Array(stride * rows).fill(128) : new Uint8Array(stride * rows),
         coefficients: progressive ? new Int16Array(stride * rows) : undefined,
       };
     });
@@ -276,29 +310,51 @@ class Decoder {
     const maxV = Math.max(...this.components.map((c) => c.v));
     const wide = n === 1 ? first.blocksWide : Math.ceil(this.width / (8 * maxH));
     const count = wide * (n === 1 ? first.blocksHigh : Math.ceil(this.height / (8 * maxV)));
-    for (let mcu = 0; mcu < count; mcu++) {
-      if (this.restart > 0 && mcu > 0 && mcu % this.restart === 0) {
-        if (!reader.restart()) this.fail('a JPEG restart marker is missing');
-        for (const { state } of parts) {
+    let good = 0;
+    for (let mcu = 0; mcu < count; ) {
+      const atRestart = this.restart > 0 && mcu > 0 && mcu % this.restart === 0;
+      const missing = atRestart && !reader.restart(mcu / this.restart - 1);
+      let wrong = missing ? 'a JPEG restart marker is missing' : undefined;
+      if (!missing) {
+        for (const { state } of atRestart ? parts : []) {
           state.prediction = 0;
           state.endRun = 0;
         }
-      }
-      const x = mcu % wide;
-      const y = (mcu - x) / wide;
-      if (n === 1) decodeBlock(parts[0]!, y, x);
-      else {
-        for (const part of parts) {
-          for (let v = 0; v < part.c.v; v++) {
-            for (let h = 0; h < part.c.h; h++) decodeBlock(part, y * part.c.v + v, x * part.c.h + h);
+        const x = mcu % wide;
+        const y = (mcu - x) / wide;
+        if (n === 1) decodeBlock(parts[0]!, y, x);
+        else {
+          for (const part of parts) {
+            for (let v = 0; v < part.c.v; v++) {
+              for (let h = 0; h < part.c.h; h++) decodeBlock(part, y * part.c.v + v, x * part.c.h + h);
+            }
           }
         }
+        if (reader.bad || reader.starved) {
+          wrong = reader.starved && reader.end() >= bytes.length ? endsEarly : 'damaged JPEG data';
+        }
       }
-      if (reader.bad || reader.starved) {
-        if (reader.starved && reader.end() >= bytes.length) this.cut();
-        this.fail('damaged JPEG data');
+      if (wrong === undefined) {
+        good++;
+        mcu++;
+        continue;
       }
+      if (!this.tolerant) {
+        if (wrong === endsEarly) this.cut();
+        this.fail(wrong);
+      }
+      this.damage ??= wrong;
+      if (progressive || this.restart === 0) break;
+      const interval = Math.floor(mcu / this.restart) + (missing ? 0 : 1);
+      const lost = reader.resync(interval - 1);
+      if (lost < 0) break;
+      mcu = (interval + lost) * this.restart;
     }
+    const kept = (bits: number) => 1 / (bits + 1);
+    const weight = progressive ? ((stop - start + 1) / 64) * Math.max(0, kept(low) - (high > 0 ? kept(high) : 0)) : 1;
+    this.arrived += (weight * good * n) / (count * this.components.length);
+    // what later scans refine is not there
+    if (progressive && this.damage !== undefined) this.fail(this.damage);
     return reader.end();
   }
 }

@@ -185,13 +185,30 @@ export class BitReader {
     return v < 1 << (n - 1) ? v - (1 << n) + 1 : v;
   }
 
-  /** Steps over a restart marker; false where there is none. */
-  restart(): boolean {
+  /** Steps over the restart marker that is due, counted modulo 8; false where another marker, or none, comes next. */
+  restart(expected: number): boolean {
     const p = this.end();
-    const marker = this.bytes[p + 1];
-    if (this.bytes[p] !== 0xff || marker === undefined || marker < 0xd0 || marker > 0xd7) return false;
+    if (this.bytes[p] !== 0xff || this.bytes[p + 1] !== 0xd0 + (expected & 7)) return false;
     this.at = p + 2;
     return true;
+  }
+
+  /**
+   * Goes on to the next restart marker, where `expected` is the one due (counted modulo 8); returns how many were lost
+   * before it, −1 where none follows in this scan.
+   */
+  resync(expected: number): number {
+    const { bytes } = this;
+    this.bad = false;
+    for (let p = this.end(); p + 1 < bytes.length; p = this.end()) {
+      const marker = bytes[p + 1]!;
+      if (marker === 0xd9 || marker === 0xda) break;
+      const lost = (marker - 0xd0 - expected) & 7;
+      // one that is overdue by far rather belongs to what was read already
+      if (marker >= 0xd0 && marker <= 0xd7 && lost < 6) return lost;
+      this.at = p + 2;
+    }
+    return -1;
   }
 
   /** Drops the bits left and returns where the next marker begins. */
