@@ -51,7 +51,7 @@ export interface Dataset {
   readonly pairs?: PairTable;
   /** Five points of image i (left eye, right eye, nose, left and right corner of the mouth, x and y in pixels), where known. */
   landmarks?(i: number): readonly number[] | undefined;
-  /** What whoever opened the set should know and be told, such as that its file is cut off. One line. */
+  /** What whoever opened the set should know and be told, such as that its file is cut off: a line that begins with its name. */
   readonly note?: string;
 }
 

@@ -135,7 +135,7 @@ export async function openPacked(bytes: Readable, { name, onProgress }: OpenPack
     return text.decode(names[k]!.subarray(i === places[k]!.first ? 0 : nameEnd[i - 1]!, nameEnd[i]!));
   };
   const storedName = (label: number) => {
-    if (!directory) return identities.get(label);
+    if (!directory || label < 0 || label >= classes) return identities.get(label);
     const { identityEnds, identityNames } = directory;
     return text.decode(identityNames.subarray(label === 0 ? 0 : identityEnds[label - 1]!, identityEnds[label]!));
   };

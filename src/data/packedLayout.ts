@@ -251,7 +251,8 @@ async function readDirectory(source: ByteSource, at: number, known?: number): Pr
   )
     return `pairs of the ${images} images in ${folds} folds`;
   p += 16 * pairCount;
-  const identityNames = body.subarray(p, p + nameBytes);
+  // A copy, since a view would keep the pairs as well.
+  const identityNames = body.slice(p, p + nameBytes);
   let metadata: unknown;
   try {
     metadata = JSON.parse(text.decode(body.subarray(p + nameBytes)));

@@ -103,7 +103,9 @@ describe('a packed file', () => {
       images: [one(2, ''), one(2, 'two'), one(0, 'zero'), one(2, 'other'), one(4, '')],
       identities: ['Null', '', '', '', '', 'Five'],
     });
-    expect((await readAll(file)).identities).toEqual(['Null', '1', 'two', '3', '4', 'Five']);
+    const { set, identities } = await readAll(file);
+    expect(identities).toEqual(['Null', '1', 'two', '3', '4', 'Five']);
+    expect([-1, 6].map((l) => set.identityName(l))).toEqual(['-1', '6']);
   });
   it('of one size of pixels is an array; mixed is not', async () => {
     const raw = (width: number, height: number, fill: number): NewImage => {

@@ -35,7 +35,11 @@ export async function createPackedFile(
 ): Promise<SetWriter> {
   const part = `${path}.part`;
   const state = resume && existsSync(part) ? await withFile(part, packedState) : undefined;
-  const writer = await packedWriter(await fileSink(part, state?.end), { ...options, resume: state });
+  const sink = await fileSink(part, state?.end);
+  const writer = await packedWriter(sink, { ...options, resume: state }).catch(async (error) => {
+    await sink.close();
+    throw error;
+  });
   return {
     ...writer,
     async finish(set) {
