@@ -61,4 +61,9 @@ export interface DataFormat {
   open(path: string, options?: OpenOptions): Promise<Dataset>;
   /** Undefined where the format is only read. */
   create?(path: string, options?: CreateOptions): Promise<SetWriter>;
+  /**
+   * Writes a format that is a file of pairs, where an image stands as often as pairs have it, so that it is written by pairs
+   * and not image by image. `read` gives the JPEG or PNG file of an image of `pairs`. Such a format has no `create`.
+   */
+  createFromPairs?(path: string, pairs: PairTable, read: (image: number) => Promise<Uint8Array>): Promise<void>;
 }

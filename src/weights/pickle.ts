@@ -88,12 +88,9 @@ function decoded(bytes: Uint8Array): string | undefined {
     return undefined;
   }
 }
-/** TextDecoder's latin1 is windows-1252; this is not. */
-function latin1(bytes: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return text;
-}
+const utf16 = new TextDecoder('utf-16le', { ignoreBOM: true });
+/** Through UTF-16, since TextDecoder's latin1 is windows-1252. */
+const latin1 = (bytes: Uint8Array) => utf16.decode(new Uint16Array(bytes));
 
 /** Digits that Python itself converts; more would take long. */
 const mostDigits = 4300;
