@@ -101,7 +101,9 @@ async function create(folder: string, options: CreateOptions = {}): Promise<SetW
     }
     // Rank order needs a folder for every label.
     const ranked = folderOf.size === classes && names.every((n, l) => l === 0 || names[l - 1]! < n);
-    return ranked ? undefined : names.map((n) => `${n}\n`).join('');
+    if (ranked) return undefined;
+    // A mark at the start of a file is not part of a name, unless there is another.
+    return (names[0]!.startsWith('\uFEFF') ? '\uFEFF' : '') + names.map((n) => `${n}\n`).join('');
   }
   return {
     get written() {
