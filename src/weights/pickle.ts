@@ -172,8 +172,8 @@ export class Machine implements PickleContext {
   u16 = () => this.view.getUint16(this.take(2), true);
   u32 = () => this.view.getUint32(this.take(4), true);
   i32 = () => this.view.getInt32(this.take(4), true);
-  /** Exact as far as a file can be long. */
   f64 = () => this.view.getFloat64(this.take(8), false);
+  /** Exact as far as a file can be long. */
   u64 = () => Number(this.view.getBigUint64(this.take(8), true));
   raw(length: number): Uint8Array {
     const from = this.take(length);
