@@ -11,7 +11,7 @@ export {
   syntheticSet,
 } from '../datasets/synthetic.ts';
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
-export { folderDataset } from './data/folder.ts';
+export { folderDataset, pictureFolder } from './data/folder.ts';
 export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
 export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';
 export { listDataset } from './data/list.ts';
@@ -20,7 +20,7 @@ export { openDataset } from './data/open.ts';
 export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
 export type { PackedOptions } from './data/packedWriter.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
-export { readPairs } from './data/readPairs.ts';
+export { readPairs, readPairTable } from './data/readPairs.ts';
 export type { TfRecordOptions } from './data/tfrecord.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
