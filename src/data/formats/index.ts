@@ -3,7 +3,6 @@ import type { DataFormat } from '../format.ts';
 import { folderFormat } from './folder.ts';
 import { listFormat } from './list.ts';
 import { packedFormat } from './packed.ts';
-import { recordioFormat } from './recordio.ts';
 import { tfrecordFormat } from './tfrecord.ts';
 import { verificationBinFormat } from './verificationBin.ts';
 
