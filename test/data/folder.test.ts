@@ -268,6 +268,21 @@ describe('writing folders', () => {
       /file: expected to write this, got EEXIST/,
     );
   });
+  it('refuses names that the file system does not tell apart', async () => {
+    // Where upper and lower case are one, the progress is found by either name; here a second file stands for that.
+    const path = tree('.FACEGRAD-PROGRESS');
+    let writer = await folderFormat.create!(path);
+    await writer.add(image('1.jpg', 0, 'Zo\u00eb'));
+    await writer.abort();
+    writer = await folderFormat.create!(path, { resume: true });
+    for (const other of ['zo\u00eb', 'Zoe\u0308'])
+      expect(await complaint(() => writer.add(image('2.jpg', 1, other)))).toMatch(
+        /expected names that this file system tells apart, got 'Zo.*' and '.*' \(2.jpg\)\nWrite to one/,
+      );
+    await writer.add(image('2.jpg', 0, 'Zo\u00eb'));
+    await writer.finish({ identities: [] });
+    expect(folderDataset(path).length).toBe(2);
+  });
   it('goes on after an abort and after a kill, to the same files', async () => {
     const images = Array.from({ length: 400 }, (_, i) =>
       image(`p${i % 7}/${i}.jpg`, (i * 3) % 7, `p${i % 7}`, jpeg(i)),

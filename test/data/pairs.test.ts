@@ -28,7 +28,7 @@ function complaint(f: () => unknown): string {
 
 describe('contiguousFolds', () => {
   it('are those of KFold', () => {
-    // sklearn.model_selection.KFold(10).split(range(23)), KFold(3).split(range(7)): sizes of the test folds.
+    // numpy.array_split(range(23), 10) has these sizes; KFold's rule is the same.
     const sizes = (n: number, k?: number) => {
       const fold = contiguousFolds(n, k);
       expect([...fold]).toEqual([...fold].sort((a, b) => a - b));
