@@ -9,7 +9,7 @@ import { loadEmbedder } from '../node.ts';
 import { writeAtomically } from '../train/checkpointFile.ts';
 import { writeNpy } from '../weights/npy.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedFiles, flips, oneOf, picturesOf } from './faces.ts';
+import { embedPictures, flips, oneOf, picturesOf } from './faces.ts';
 import { print, printJson } from './output.ts';
 
 interface EmbedFlags extends DeviceChoice {
@@ -30,11 +30,16 @@ async function embed(files: readonly string[], flags: EmbedFlags): Promise<void>
     throw new UsageError(`--out: expected a name that ends in .npy, got '${flags.out}'\nNames go beside it.`);
   if (flags.out !== undefined && !existsSync(dirname(flags.out)))
     throw new DataError(`--out ${flags.out}: expected its folder to be there, found none\nMake it, or check the path.`);
-  const paths = await picturesOf(files);
+  const pictures = await picturesOf(files);
+  const paths = pictures.map((p) => p.name);
   const device = await openDevice(flags);
   const embedder = await loadEmbedder(flags.weights, { device });
   try {
-    const found = await embedFiles(embedder, paths, flip);
+    const found = await embedPictures(
+      embedder,
+      pictures.map((p) => p.source),
+      flip,
+    );
     const { dim } = found;
     const embeddings = flags.unit ? unitRows(found.embeddings, dim) : found.embeddings;
     if (flags.out !== undefined) {
@@ -67,7 +72,7 @@ export function register(program: Command): void {
   const command = program
     .command('embed')
     .description('turn pictures of aligned faces into embeddings')
-    .argument('<files...>', 'JPEG or PNG pictures, or folders of them')
+    .argument('<files...>', 'JPEG or PNG pictures, folders of them, or data sets of any format')
     .requiredOption('--weights <file>', 'weights that facegrad wrote')
     .option('--out <file.npy>', 'float32 [n, d] in the order given; names go to FILE.names.txt')
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'none')

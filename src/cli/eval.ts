@@ -1,24 +1,23 @@
 /** `facegrad eval`: verification accuracy of a network over a pairs file, by a named protocol. */
 import type { Command } from 'commander';
-import { DataError } from '../core/errors.ts';
-import type { ImageSource } from '../data/dataset.ts';
-import { sourceName } from '../data/dataset.ts';
-import { readPairs } from '../data/readPairs.ts';
+import { UsageError } from '../core/errors.ts';
+import { pairsOf, refolded } from '../data/openPairs.ts';
 import { needFar } from '../evaluate/metrics.ts';
 import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
-import { checkPairs } from '../train/evaluation.ts';
+import { checkPairs, pairRows } from '../train/evaluation.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedFiles, flips, oneOf } from './faces.ts';
+import { embedPictures, flips, oneOf } from './faces.ts';
 import { print, printJson, showDuration } from './output.ts';
 
 interface EvalFlags extends DeviceChoice {
   readonly weights: string;
-  readonly images: string;
-  readonly pairs: string;
+  readonly images?: string;
+  readonly pairs?: string;
   readonly protocol: string;
   readonly flip: string;
   readonly far: string;
+  readonly folds?: string;
   readonly json?: boolean;
 }
 
@@ -30,46 +29,32 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   const flip: Flip = oneOf('flip', flags.flip, flips);
   const far = Number(flags.far);
   needFar('--far', far);
-  const set = readPairs(flags.pairs, flags.images);
-  checkPairs(set);
-  const rows = new Map<string, number>();
-  const rowOf = (source: ImageSource): number => {
-    if (source.kind !== 'file')
-      throw new DataError(
-        `${flags.pairs}: expected pairs of picture files, got ${sourceName(source)}\nName a pairs file.`,
+  let set = await pairsOf(flags);
+  if (flags.folds !== undefined) {
+    const folds = Number(flags.folds);
+    if (!Number.isInteger(folds) || folds < 2 || folds > set.pairs.length)
+      throw new UsageError(
+        `--folds: expected a whole number from 2 to the ${set.pairs.length} pairs, got '${flags.folds}'\nProtocols have ten.`,
       );
-    const row = rows.get(source.path) ?? rows.size;
-    rows.set(source.path, row);
-    return row;
-  };
-  const left = set.pairs.map((p) => rowOf(p.a));
-  const right = set.pairs.map((p) => rowOf(p.b));
+    set = refolded(set, folds);
+  }
+  checkPairs(set);
+  const { sources, ...input } = pairRows(set);
 
   const device = await openDevice(flags);
   const embedder = await loadEmbedder(flags.weights, { device });
   try {
     const start = performance.now();
-    const { embeddings, dim } = await embedFiles(embedder, [...rows.keys()], flip);
+    const { embeddings, dim } = await embedPictures(embedder, sources, flip);
     const seconds = (performance.now() - start) / 1000;
-    const result = verify(
-      {
-        embeddings,
-        dim,
-        left,
-        right,
-        same: set.pairs.map((p) => p.same),
-        folds: set.pairs.map((p) => p.fold),
-      },
-      protocol,
-      far,
-    );
+    const result = verify({ embeddings, dim, ...input }, protocol, far);
     const { accuracy, std, auc, eer, valAtFar, threshold, metric } = result;
     if (flags.json) {
       printJson({
         protocol,
         flip,
         pairs: result.pairs,
-        images: rows.size,
+        images: sources.length,
         folds: result.folds.length,
         accuracy,
         std,
@@ -84,7 +69,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
       return;
     }
     print(
-      `${set.name}: ${result.pairs} pairs of ${rows.size} pictures, ${result.folds.length} folds; protocol ${protocol}, flip ${flip}`,
+      `${set.name}: ${result.pairs} pairs of ${sources.length} pictures, ${result.folds.length} folds; protocol ${protocol}, flip ${flip}`,
     );
     print(
       `accuracy   ${percent(accuracy)} ± ${percent(std)}   (folds: ${result.folds.map((f) => percent(f.accuracy)).join(', ')})`,
@@ -97,7 +82,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
     print(
       `threshold  ${threshold.toFixed(4)} (${metric === 'cosine' ? 'cosine about the mean of the training folds, accepted above' : 'squared L2 of unit vectors, accepted below'})`,
     );
-    print(`${showDuration(seconds)} for ${rows.size} pictures`);
+    print(`${showDuration(seconds)} for ${sources.length} pictures`);
   } finally {
     await embedder.dispose();
     await device.dispose();
@@ -107,12 +92,19 @@ async function evaluate(flags: EvalFlags): Promise<void> {
 export function register(program: Command): void {
   const command = program
     .command('eval')
-    .description('verification accuracy over a pairs file')
+    .description('verification accuracy over pairs of pictures')
     .requiredOption('--weights <file>', 'weights that facegrad wrote')
-    .requiredOption('--images <folder>', 'a folder per person, pictures Name_0001.jpg as in LFW')
-    .requiredOption('--pairs <file>', "pairs.txt in LFW's format")
+    .option(
+      '--images <set>',
+      'the pictures: a data set of any format, such as a folder per person with Name_0001.jpg as in LFW',
+    )
+    .option(
+      '--pairs <file>',
+      "pairs.txt in LFW's format, or 'a.jpg b.jpg 1|-1' lines; or a verification set such as lfw.bin, without --images (default: the pairs that --images holds)",
+    )
     .option('--protocol <name>', `${protocols.join(' or ')}; their numbers are not comparable`, 'insightface')
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'sum')
+    .option('--folds <n>', 'contiguous folds of equal size, in place of those that the set names')
     .option('--far <rate>', 'false accept rate that VAL is given at', '1e-3')
     .option('--json', 'protocol, flip, pairs, accuracy, std, auc, eer, valAtFar, threshold as JSON');
   addDeviceOptions(command).action(evaluate);

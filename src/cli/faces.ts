@@ -2,13 +2,15 @@
  * Pictures for the commands that use a network: which files are meant, reading them in the network's size, and their
  * embeddings, read ahead of the network.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { SingleBar } from 'cli-progress';
-import { DataError, UsageError } from '../core/errors.ts';
-import { picturesIn } from '../data/folder.ts';
+import { UsageError } from '../core/errors.ts';
+import { type ImageSource, sourceName } from '../data/dataset.ts';
+import { isPicture, picturesIn } from '../data/folder.ts';
+import { openDataset } from '../data/open.ts';
+import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
 import { combineFlip, type Flip } from '../evaluate/verification.ts';
-import { decodeImage } from '../image/decode.ts';
 import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
 
@@ -20,42 +22,49 @@ export function oneOf<T extends string>(option: string, value: string, words: re
   throw new UsageError(`--${option}: expected ${words.join(', ')}, got '${value}'\nUse one of these.`);
 }
 
+/** A picture by the name that results show. */
+export interface Picture {
+  readonly name: string;
+  readonly source: ImageSource;
+}
+
 /**
- * The pictures that paths name: files as they are, folders as the pictures in and under them, sorted by name; hidden files
- * are left out.
- * @throws DataError for a path that is not there, or a folder without pictures
+ * The pictures that paths name: picture files as they are, folders as the pictures in and under them, data sets as what they
+ * hold, in order of their names.
+ * @throws DataError for a path that is not there, or holds no pictures
  */
-export async function picturesOf(paths: readonly string[]): Promise<string[]> {
-  const out: string[] = [];
+export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
+  const out: Picture[] = [];
   for (const path of paths) {
     const found = await stat(path).catch((e) => {
       throw ioError(`reading ${path}`, e);
     });
-    if (!found.isDirectory()) {
-      out.push(path);
+    if (found.isDirectory()) {
+      const inside = picturesIn(path);
+      if (inside.length > 0) {
+        for (const p of inside) out.push({ name: p, source: { kind: 'file', path: p } });
+        continue;
+      }
+    } else if (isPicture(path)) {
+      out.push({ name: path, source: { kind: 'file', path } });
       continue;
     }
-    const inside = picturesIn(path);
-    if (inside.length === 0)
-      throw new DataError(`${path}: expected JPEG or PNG pictures in this folder, found none\nCheck the path.`);
-    out.push(...inside);
+    const set = await openDataset(path);
+    for (let i = 0; i < set.length; i++) out.push({ name: set.imageName(i), source: set.source(i) });
   }
   return out;
 }
 
 /** Reads pictures in the network's input size. A picture of another size is scaled, and the first such one is reported. */
-export function faceReader({ preprocessing: { inputSize } }: Embedder): (path: string) => Promise<FaceImage> {
+export function faceReader({ preprocessing: { inputSize } }: Embedder): (source: ImageSource) => Promise<FaceImage> {
   const [height, width] = inputSize;
   let told = false;
-  return async (path) => {
-    const bytes = await readFile(path).catch((e) => {
-      throw ioError(`reading ${path}`, e);
-    });
-    const image = decodeImage(bytes, path);
+  return async (source) => {
+    const image = await readPicture(source);
     if (image.width === width && image.height === height) return image;
     if (!told)
       process.stderr.write(
-        `warning: ${path} has ${image.width}x${image.height} pixels, the network takes ${width}x${height}: such pictures are scaled, and not aligned by facegrad: results are only as good as the crops.\n`,
+        `warning: ${sourceName(source)} has ${image.width}x${image.height} pixels, the network takes ${width}x${height}: such pictures are scaled; results are only as good as the crops.\n`,
       );
     told = true;
     return resize(image, width, height);
@@ -76,24 +85,24 @@ export function progressBar(total: number, what: string): { update(done: number)
   return { update: (done) => bar.update(done), stop: () => bar.stop() };
 }
 
-/** Embeddings of picture files, [n, dim], combined with those of their mirror images by the flip rule. */
-export async function embedFiles(
+/** Embeddings of pictures, [n, dim], combined with those of their mirror images by the flip rule. */
+export async function embedPictures(
   embedder: Embedder,
-  paths: readonly string[],
+  pictures: readonly ImageSource[],
   flip: Flip,
 ): Promise<{ embeddings: Float32Array; dim: number }> {
   const read = faceReader(embedder);
-  const bar = progressBar(paths.length, 'embedding');
+  const bar = progressBar(pictures.length, 'embedding');
   const chunk = 64;
   const parts: { embeddings: Float32Array; dim: number }[] = [];
   const readFrom = async (at: number) => {
     const images: FaceImage[] = [];
-    for (const path of paths.slice(at, at + chunk)) images.push(await read(path));
+    for (const source of pictures.slice(at, at + chunk)) images.push(await read(source));
     return images;
   };
   try {
     let next = readFrom(0);
-    for (let at = 0; at < paths.length; at += chunk) {
+    for (let at = 0; at < pictures.length; at += chunk) {
       const images = await next;
       const running = (async () => {
         const upright = await embedder.embed(images);
@@ -101,16 +110,16 @@ export async function embedFiles(
         return combineFlip(upright, mirrored, embedder.embeddingSize, flip);
       })();
       // The next pictures are decoded while the network's threads run on these.
-      next = at + chunk < paths.length ? readFrom(at + chunk) : Promise.resolve([]);
+      next = at + chunk < pictures.length ? readFrom(at + chunk) : Promise.resolve([]);
       const [part] = await Promise.all([running, next]);
       parts.push(part);
-      bar.update(Math.min(paths.length, at + chunk));
+      bar.update(Math.min(pictures.length, at + chunk));
     }
   } finally {
     bar.stop();
   }
   const dim = parts[0]?.dim ?? embedder.embeddingSize;
-  const embeddings = new Float32Array(paths.length * dim);
+  const embeddings = new Float32Array(pictures.length * dim);
   let at = 0;
   for (const p of parts) {
     embeddings.set(p.embeddings, at);

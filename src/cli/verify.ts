@@ -4,7 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import { type Flip, unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedFiles, flips, oneOf } from './faces.ts';
+import { embedPictures, flips, oneOf } from './faces.ts';
 import { print, printJson } from './output.ts';
 import { defaultThreshold, storedThreshold } from './threshold.ts';
 
@@ -46,7 +46,11 @@ async function verify(a: string, b: string, flags: VerifyFlags): Promise<void> {
     // A threshold belongs to the flip rule it was chosen under.
     const stored = storedThreshold(embedder.metadata)?.flip as Flip | undefined;
     const flip = given ?? (stored !== undefined && flips.includes(stored) ? stored : 'none');
-    const { embeddings, dim } = await embedFiles(embedder, [a, b], flip);
+    const { embeddings, dim } = await embedPictures(
+      embedder,
+      [a, b].map((path) => ({ kind: 'file', path })),
+      flip,
+    );
     const unit = unitRows(embeddings, dim);
     let similarity = 0;
     for (let k = 0; k < dim; k++) similarity += unit[k]! * unit[dim + k]!;

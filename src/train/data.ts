@@ -4,7 +4,7 @@
 import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
 import { openDataset } from '../data/open.ts';
-import { readPairs } from '../data/readPairs.ts';
+import { pairsOf } from '../data/openPairs.ts';
 import type { Recipe } from './recipe.ts';
 
 /** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */
@@ -16,7 +16,7 @@ export async function trainingData({ data, seed, identities, imagesPerIdentity, 
 /** The pairs to evaluate on; undefined where there are none. Synthetic pairs are of people that no training set holds. */
 export async function evaluationPairs(recipe: Recipe): Promise<PairSet | undefined> {
   const { evalPairs, evalImages, evalIdentities, data, seed, inputSize } = recipe;
-  if (evalPairs !== undefined && evalImages !== undefined) return readPairs(evalPairs, evalImages);
+  if (evalPairs !== undefined || evalImages !== undefined) return pairsOf({ images: evalImages, pairs: evalPairs });
   if (evalIdentities === 0 || data !== undefined) return undefined;
   const folds = Math.min(10, Math.floor(evalIdentities / 2));
   return syntheticPairs({

@@ -33,6 +33,31 @@ export function checkPairs({ name, pairs }: PairSet): void {
     );
 }
 
+/** A pair set by the rows of its different pictures, as `verify` takes it. */
+export function pairRows({ pairs }: PairSet): {
+  readonly sources: readonly ImageSource[];
+  readonly left: readonly number[];
+  readonly right: readonly number[];
+  readonly same: readonly boolean[];
+  readonly folds: readonly number[];
+} {
+  const rows = new Map<string, number>();
+  const sources: ImageSource[] = [];
+  const rowOf = (source: ImageSource): number => {
+    const key = JSON.stringify(source.kind === 'bytes' ? source.name : source);
+    const row = rows.get(key) ?? sources.push(source) - 1;
+    rows.set(key, row);
+    return row;
+  };
+  return {
+    left: pairs.map((p) => rowOf(p.a)),
+    right: pairs.map((p) => rowOf(p.b)),
+    same: pairs.map((p) => p.same),
+    folds: pairs.map((p) => p.fold),
+    sources,
+  };
+}
+
 /**
  * Reads the pictures of a pair set once and keeps them.
  * @param read pixels [h, w, 3] of a source
@@ -46,28 +71,9 @@ export async function evaluatorOf(
   { protocol, flip }: { protocol: Protocol; flip: Flip },
 ): Promise<Evaluator> {
   checkPairs(pairs);
-  const rows = new Map<string, number>();
+  const { sources, ...input } = pairRows(pairs);
   const pictures: { source: ImageSource; pixels: Uint8Array }[] = [];
-  const rowOf = async (source: ImageSource): Promise<number> => {
-    const key = JSON.stringify(source.kind === 'bytes' ? source.name : source);
-    const known = rows.get(key);
-    if (known !== undefined) return known;
-    pictures.push({ source, pixels: await read(source) });
-    rows.set(key, pictures.length - 1);
-    return pictures.length - 1;
-  };
-  const left: number[] = [];
-  const right: number[] = [];
-  for (const p of pairs.pairs) {
-    left.push(await rowOf(p.a));
-    right.push(await rowOf(p.b));
-  }
-  const input = {
-    left,
-    right,
-    same: pairs.pairs.map((p) => p.same),
-    folds: pairs.pairs.map((p) => p.fold),
-  };
+  for (const source of sources) pictures.push({ source, pixels: await read(source) });
 
   const [height, width] = network.preprocessing.inputSize;
   const images = pictures.map(({ pixels }) => ({ width, height, data: pixels }));

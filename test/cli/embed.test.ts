@@ -73,7 +73,7 @@ it('scales pictures of another size and says so once', async () => {
   for (const s of [0, 1]) writeFileSync(join(big, `${s}.png`), encodePng(picture(0, s, 48)));
   const ended = await facegrad(['embed', '--weights', weights, big, '--json']);
   expect(ended.code).toBe(0);
-  expect(ended.stderr.match(/warning: .*48x48 pixels, the network takes 32x32: .*not aligned/g)).toHaveLength(1);
+  expect(ended.stderr.match(/warning: .*48x48 pixels, the network takes 32x32: such pictures are scaled/g)).toHaveLength(1);
   expect(JSON.parse(ended.stdout).embeddings).toHaveLength(2);
 });
 
@@ -91,7 +91,7 @@ it('bad input: one clear message, nothing written', async () => {
     [[faces[0]!, '--out', join(folder, 'x.txt')], 2, /ends in \.npy/],
     [[faces[0]!, '--out', out, '--flip', 'twice'], 2, /--flip: expected none, sum, unitSum, concat, got 'twice'/],
     [[join(folder, 'missing.png'), '--out', out], 1, /missing\.png: ENOENT/],
-    [[join(folder, 'none'), '--out', out], 1, /none: expected JPEG or PNG pictures in this folder, found none/],
+    [[join(folder, 'none'), '--out', out], 1, /none: expected .jpg or .png pictures in this folder, found none/],
     [[faces[0]!, text, '--out', out], 1, /text\.png: neither JPEG nor PNG/],
     [[faces[0]!, cut, '--out', out], 1, /cut\.png: damaged or incomplete PNG/],
   ] as [string[], number, RegExp][]) {

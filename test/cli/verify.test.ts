@@ -80,7 +80,7 @@ it('bad input', async () => {
     [[a, '--weights', plain], 2, /missing required argument 'b'/],
     [[a, b], 2, /required option '--weights <file>' not specified/],
     [[a, b, '--weights', plain, '--threshold', 'low'], 2, /a cosine from -1 to 1, got 'low'/],
-    [[a, join(folder, 'nobody.jpg'), '--weights', plain], 1, /nobody\.jpg: ENOENT/],
+    [[a, join(folder, 'nobody.jpg'), '--weights', plain], 1, /nobody\.jpg: expected a readable picture, got ENOENT/],
     [[a, b, '--weights', join(folder, 'none.safetensors')], 1, /reading weights .*none\.safetensors: ENOENT/],
   ] as [string[], number, RegExp][]) {
     const ended = await facegrad(['verify', ...args]);

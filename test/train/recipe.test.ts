@@ -74,7 +74,6 @@ test('keys that contradict each other are refused', () => {
   expect(() => resolveRecipe('demo', { batch: 10, accumulate: 4 })).toThrow(/'accumulate' to divide 'batch'/);
   expect(() => resolveRecipe('demo', { batch: 4, accumulate: 4 })).toThrow(/parts of at least 2/);
   expect(() => resolveRecipe('demo', { momentum: 0 })).toThrow(/'nesterov' needs a momentum/);
-  expect(() => resolveRecipe('demo', { evalPairs: 'pairs.txt' })).toThrow(/go together, got only evalPairs/);
 });
 
 test('every key says what it means and expects', () => {
