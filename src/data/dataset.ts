@@ -19,6 +19,17 @@ export type ImageSource =
       readonly pieces: readonly number[];
       readonly raw?: RawSize;
     }
+  /** The content of the MXNet RecordIO record at an offset, whose length is known only when it is read. */
+  | {
+      readonly kind: 'record';
+      readonly name: string;
+      /** A path, or the file itself. */
+      readonly container: string | Blob;
+      readonly at: number;
+      /** Bytes to read at once: what most records have. */
+      readonly guess: number;
+      readonly raw?: undefined;
+    }
   | {
       readonly kind: 'synthetic';
       readonly seed: number;

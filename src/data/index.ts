@@ -26,6 +26,14 @@ export {
   verifyPacked,
 } from './packed.ts';
 export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
+export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './recordioSet.ts';
+export {
+  type RecordIOSinks,
+  type RecordIOState,
+  type RecordIOWriterOptions,
+  recordIOState,
+  recordIOWriter,
+} from './recordioWriter.ts';
 export { imageBytes, openImage } from './source.ts';
 export {
   type RecordOptions,

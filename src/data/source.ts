@@ -4,6 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import { decodeImage, type RgbImage } from '../image/decode.ts';
 import { type ByteSource, blobSource } from './bytes.ts';
 import { type ImageSource, type RawSize, sourceName } from './dataset.ts';
+import { recordContent } from './recordio.ts';
 
 /** Opens a path; it stays open for the next image, so it is not closed here. */
 export type OpenPath = (path: string) => Promise<ByteSource>;
@@ -31,8 +32,10 @@ export async function imageBytes(source: ImageSource, open: OpenPath = noPaths):
     const file = await open(source.path);
     return { bytes: await file.read(0, file.size) };
   }
-  const { container, pieces, raw } = source;
+  const { container } = source;
   const file = typeof container === 'string' ? await open(container) : blobSource(container, source.name);
+  if (source.kind === 'record') return { bytes: await recordContent(file, source.at, source.guess) };
+  const { pieces, raw } = source;
   const parts: Uint8Array[] = [];
   for (let i = 0; i < pieces.length; i += 2) parts.push(await file.read(pieces[i]!, pieces[i + 1]!));
   let bytes = parts[0]!;

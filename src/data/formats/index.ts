@@ -3,11 +3,13 @@ import type { DataFormat } from '../format.ts';
 import { folderFormat } from './folder.ts';
 import { listFormat } from './list.ts';
 import { packedFormat } from './packed.ts';
+import { recordioFormat } from './recordio.ts';
 import { tfrecordFormat } from './tfrecord.ts';
 import { verificationBinFormat } from './verificationBin.ts';
 
 export const formats: readonly DataFormat[] = [
   packedFormat,
+  recordioFormat,
   tfrecordFormat,
   verificationBinFormat,
   folderFormat,
