@@ -1,4 +1,8 @@
 /** Filling part of a batch: the work that loader threads share. */
+import type { Key } from '../core/random.ts';
+import { type AugmentSpec, augment } from '../image/augment.ts';
+import { mirror } from '../image/filters.ts';
+import type { RgbImage } from '../image/jpeg.ts';
 import { type ImageSource, sourceName } from './dataset.ts';
 import { readImage } from './readImage.ts';
 
@@ -8,6 +12,8 @@ export interface BatchItem {
   /** Its place in the batch. */
   readonly row: number;
   readonly mirrored: boolean;
+  /** The draws of its augmentation; undefined where there is none. */
+  readonly augmentKey: Key | undefined;
   /** Its number in the cache of decoded pictures; those past the cache's end are not kept. */
   readonly slot: number;
 }
@@ -17,6 +23,8 @@ export interface BatchRequest {
   /** Shared pixels [B, h, w, 3]. */
   readonly images: Uint8Array;
   readonly size: readonly [number, number];
+  /** What is done to pictures that have a key for it, after they were mirrored. */
+  readonly augment: AugmentSpec;
   /** Shared decoded pixels by slot, and one byte per slot: 1 once it is filled. */
   readonly cache: { readonly pixels: Uint8Array; readonly filled: Uint8Array } | undefined;
 }
@@ -27,10 +35,10 @@ export interface BadItem {
   readonly reason: string;
 }
 
-export async function fillBatch({ items, images, size, cache }: BatchRequest): Promise<BadItem[]> {
+export async function fillBatch({ items, images, size, augment: spec, cache }: BatchRequest): Promise<BadItem[]> {
   const bytes = size[0] * size[1] * 3;
   const bad: BadItem[] = [];
-  for (const { source, row, mirrored, slot } of items) {
+  for (const { source, row, mirrored, augmentKey, slot } of items) {
     try {
       const kept = cache !== undefined && slot < cache.filled.length;
       let pixels: Uint8Array;
@@ -43,7 +51,11 @@ export async function fillBatch({ items, images, size, cache }: BatchRequest): P
           Atomics.store(cache.filled, slot, 1);
         }
       }
-      copyPixels(images, row * bytes, pixels, size[1], mirrored);
+      // Only a copy is changed: the cache keeps the picture as it was read.
+      let image: RgbImage = { width: size[1], height: size[0], data: pixels };
+      if (mirrored) image = mirror(image);
+      if (augmentKey) image = augment(image, spec, augmentKey);
+      images.set(image.data, row * bytes);
     } catch (error) {
       const path = sourceName(source);
       const { message } = error as Error;
@@ -51,21 +63,4 @@ export async function fillBatch({ items, images, size, cache }: BatchRequest): P
     }
   }
   return bad;
-}
-
-/** Copies pixels [h, w, 3] to `out` at `at`, mirrored left to right if asked. */
-function copyPixels(out: Uint8Array, at: number, pixels: Uint8Array, width: number, mirrored: boolean): void {
-  if (!mirrored) {
-    out.set(pixels, at);
-    return;
-  }
-  const row = 3 * width;
-  for (let y = 0; y < pixels.length; y += row)
-    for (let x = 0; x < row; x += 3) {
-      const from = y + row - 3 - x;
-      const to = at + y + x;
-      out[to] = pixels[from]!;
-      out[to + 1] = pixels[from + 1]!;
-      out[to + 2] = pixels[from + 2]!;
-    }
 }

@@ -2,12 +2,13 @@
  * Batches for training, decoded ahead of the step in worker threads (Node).
  *
  * The one idea: what a batch holds is a function of (key, position) alone: the order is a permutation drawn for the
- * epoch, mirroring is drawn for the position. So any number of workers gives the same batches, and a run resumes in
- * mid-epoch by `seek`. Decoded pixels are kept in shared memory as far as it reaches: from the second epoch on a set
- * that fits is not decoded again.
+ * epoch, mirroring and augmentation are drawn for the position. So any number of workers gives the same batches, and a run
+ * resumes in mid-epoch by `seek`. Decoded pixels are kept in shared memory as far as it reaches: from the second epoch on a
+ * set that fits is not decoded again.
  */
 import { DataError, UsageError } from '../core/errors.ts';
 import { fold, type Key, uniformAt } from '../core/random.ts';
+import { type AugmentSpec, checkAugment } from '../image/augment.ts';
 import type { Dataset } from './dataset.ts';
 import type { BadItem, BatchItem, BatchRequest } from './fill.ts';
 import { createPool } from './pool.ts';
@@ -21,7 +22,9 @@ export interface LoaderOptions {
   readonly size: readonly [number, number];
   /** Mirror each picture with probability one half. Default false. */
   readonly flip?: boolean;
-  /** The random stream of order and mirroring. */
+  /** Random changes of each picture (image/augment.ts), after mirroring. Default none. */
+  readonly augment?: AugmentSpec;
+  /** The random stream of order, mirroring and augmentation. */
   readonly key: Key;
   /** Decoding threads; 0 decodes on the calling thread. Default 1. */
   readonly workers?: number;
@@ -73,6 +76,7 @@ export function createLoader(options: LoaderOptions): Loader {
     size,
     key,
     flip = false,
+    augment: spec = {},
     workers = 1,
     ahead = 2,
     skipBad = false,
@@ -94,6 +98,8 @@ export function createLoader(options: LoaderOptions): Loader {
     throw new UsageError(
       `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
     );
+  const augment = checkAugment(spec);
+  const augmented = Object.keys(augment).length > 0;
   const bytes = size[0] * size[1] * 3;
   const kept = Math.min(dataset.length, Math.floor(cacheBytes / bytes));
   const cache = kept > 0 ? { pixels: shared(kept * bytes), filled: shared(kept) } : undefined;
@@ -123,12 +129,14 @@ export function createLoader(options: LoaderOptions): Loader {
     const rows = Math.min(batch, sampler.length - first);
     const chosen = orderOf(epoch).slice(first, first + rows);
     const flips = fold(fold(key, 'flip'), epoch);
+    const draws = fold(fold(key, 'augment'), epoch);
     const images = shared(rows * bytes);
-    const request = { images, size, cache };
+    const request = { images, size, augment, cache };
     const itemOf = (row: number): BatchItem => ({
       source: dataset.source(chosen[row]!),
       row,
       mirrored: flip && uniformAt(flips, first + row) < 0.5,
+      augmentKey: augmented ? fold(draws, first + row) : undefined,
       slot: chosen[row]!,
     });
     const replaced: { path: string; reason: string }[] = [];

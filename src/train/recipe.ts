@@ -8,6 +8,7 @@
 import { distance } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import { UsageError } from '../core/errors.ts';
+import { augmentPresets, formatAugment, parseAugment } from '../image/augment.ts';
 
 const whole = (from: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(from));
 const above = (low: number) => v.pipe(v.number(), v.finite(), v.gtValue(low));
@@ -32,11 +33,20 @@ const fields = {
   data: {
     schema: v.optional(text),
     expects: 'a path',
-    means: 'folder with a folder per person, or a list file; synthetic people without it',
+    means: 'data set of any format, such as a folder per person or a .rec; synthetic people without it',
   },
   identities: { schema: whole(2), expects: 'a whole number of at least 2', means: 'synthetic people to train on' },
   imagesPerIdentity: { schema: whole(1), expects: 'a whole number of at least 1', means: 'pictures of each of them' },
   flip: { schema: v.boolean(), expects: 'true or false', means: 'mirror half of the pictures' },
+  augment: {
+    // Kept as operations, so that a checkpoint goes on alike whatever becomes of a preset.
+    schema: v.pipe(
+      v.string(),
+      v.transform((spec) => formatAugment(parseAugment(spec))),
+    ),
+    expects: `none, ${Object.keys(augmentPresets).join(', ')}, or operations such as crop=8,rotate=10 (see facegrad augment --help)`,
+    means: 'random changes of the pictures',
+  },
   skipBad: { schema: v.boolean(), expects: 'true or false', means: 'leave unreadable pictures out and say so' },
 
   batch: { schema: whole(2), expects: 'a whole number of at least 2', means: 'pictures per step' },
@@ -93,8 +103,12 @@ const fields = {
     expects: 'a whole number of at least 0',
     means: 'steps between checkpoints; 0: only at evaluations and the end',
   },
-  evalPairs: { schema: v.optional(text), expects: 'a path', means: 'pairs file in the format of LFW' },
-  evalImages: { schema: v.optional(text), expects: 'a path', means: 'folder of its pictures' },
+  evalPairs: {
+    schema: v.optional(text),
+    expects: 'a path',
+    means: 'pairs file over the set evalImages, or a verification set such as lfw.bin',
+  },
+  evalImages: { schema: v.optional(text), expects: 'a path', means: 'set of its pictures, of any format' },
   evalProtocol: {
     schema: v.picklist(['insightface', 'cosine']),
     expects: 'insightface or cosine',
@@ -134,6 +148,7 @@ const base: RecipeValues = {
   identities: 200,
   imagesPerIdentity: 20,
   flip: true,
+  augment: 'none',
   skipBad: false,
   batch: 64,
   accumulate: 1,
@@ -274,10 +289,6 @@ export function resolveRecipe(name: string, changes: Readonly<Record<string, unk
     );
   if (recipe.nesterov && recipe.momentum === 0)
     throw new UsageError(`${where}: 'nesterov' needs a momentum above 0\nPass --nesterov false, or a momentum.`);
-  if ((recipe.evalPairs === undefined) !== (recipe.evalImages === undefined))
-    throw new UsageError(
-      `${where}: 'evalPairs' and 'evalImages' go together, got only ${recipe.evalPairs ? 'evalPairs' : 'evalImages'}\nName the pairs file and the folder of its pictures.`,
-    );
   return recipe;
 }
 

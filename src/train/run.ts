@@ -1,9 +1,9 @@
 /**
  * A training run: recipe and data in, a folder with checkpoints, curve and report out.
  *
- * The one idea: the state of a run is its checkpoint and nothing else. Weights, batches, flips and rates are functions
- * of the seed and the step number, so a run that was killed and resumed any number of times writes the very bytes of one
- * that was not.
+ * The one idea: the state of a run is its checkpoint and nothing else. Weights, batches, augmentation and rates are
+ * functions of the seed and the step number, so a run that was killed and resumed any number of times writes the very bytes
+ * of one that was not.
  */
 import { join } from 'node:path';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
@@ -14,6 +14,7 @@ import { readImage } from '../data/readImage.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
 import { ArcFace } from '../heads/arcFace.ts';
+import { parseAugment } from '../image/augment.ts';
 import { MobileFaceNet } from '../models/mobileFaceNet.ts';
 import { initialize, parameterCount } from '../nn/module.ts';
 import { lrAt, milestoneSteps } from '../optim/schedule.ts';
@@ -272,6 +273,7 @@ async function attempt(
     batch: recipe.batch,
     size: recipe.inputSize,
     flip: recipe.flip,
+    augment: parseAugment(recipe.augment),
     key: fold(keyOf(recipe.seed), 'data'),
     dropLast: true,
     skipBad: recipe.skipBad,

@@ -50,7 +50,7 @@ export function facegrad(
 }
 
 const recipe = (steps: number) =>
-  `train --width 0.25 --inputSize 32x32 --embeddingSize 32 --batch 8 --identities 5 --imagesPerIdentity 7 --maxSteps ${steps} --logEverySteps 1 --saveEverySteps 2 --evalEverySteps 10 --evalIdentities 6 --lr 0.02 --warmupSteps 5 --json`.split(
+  `train --width 0.25 --inputSize 32x32 --embeddingSize 32 --batch 8 --identities 5 --imagesPerIdentity 7 --maxSteps ${steps} --logEverySteps 1 --saveEverySteps 2 --evalEverySteps 10 --evalIdentities 6 --lr 0.02 --warmupSteps 5 --augment rotate=10,contrast=0.3,noise=0.05,cutout=8 --json`.split(
     ' ',
   );
 
