@@ -13,6 +13,7 @@ import { asSource, type ByteSink, type ByteSource, memorySource, type Readable, 
 import { crc32c } from './crc32c.ts';
 import type { Dataset, ImageSource } from './dataset.ts';
 import { parseExample } from './example.ts';
+import { Growing, lowerBound } from './growing.ts';
 import { packingOf, unpack } from './unpack.ts';
 
 const headBytes = 12;
@@ -118,58 +119,32 @@ export interface TfRecordOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-type Column = Float64Array | Uint32Array | Int32Array | Uint16Array | Uint8Array;
-/** The column itself, or a larger copy where it cannot hold `length` values. */
-function room<T extends Column>(column: T, length: number): T {
-  if (length <= column.length) return column;
-  const more = new (column.constructor as new (n: number) => T)(Math.max(length, 2 * column.length, 1024));
-  more.set(column);
-  return more;
-}
-
 /** What the scan keeps of each image. */
 class Index {
-  length = 0;
-  classes = 0;
-  at = new Float64Array(0);
-  bytes = new Uint32Array(0);
-  label = new Int32Array(0);
+  readonly at = new Growing(new Float64Array(0));
+  readonly bytes = new Growing(new Int32Array(0));
+  readonly label = new Growing(new Int32Array(0));
   /** 0 where the bytes are an image file. */
-  width = new Uint16Array(0);
-  height = new Uint16Array(0);
+  readonly width = new Growing(new Int32Array(0));
+  readonly height = new Growing(new Int32Array(0));
   /** 1 where a name that is made up ends in .png. */
-  png = new Uint8Array(0);
+  readonly png = new Growing(new Uint8Array(0));
   /** Names one after another in UTF-8, and where each ends. */
-  names = new Uint8Array(0);
-  nameEnd = new Float64Array(0);
+  readonly names = new Growing(new Uint8Array(0));
+  readonly nameEnd = new Growing(new Float64Array(0));
   readonly identities = new Map<number, string>();
 
   add(record: TfRecord, where: string): void {
     const { at, length, label, raw, name, identity } = parseExample(record.data, where);
-    const i = this.length++;
-    this.at = room(this.at, i + 1);
-    this.bytes = room(this.bytes, i + 1);
-    this.label = room(this.label, i + 1);
-    this.nameEnd = room(this.nameEnd, i + 1);
-    this.at[i] = record.at + at;
-    this.bytes[i] = length;
-    this.label[i] = label;
-    this.classes = Math.max(this.classes, label + 1);
-    this.width = room(this.width, i + 1);
-    this.height = room(this.height, i + 1);
-    this.width[i] = raw?.width ?? 0;
-    this.height[i] = raw?.height ?? 0;
-    this.png = room(this.png, i + 1);
-    this.png[i] = raw || record.data[at] === 0x89 ? 1 : 0;
-    const end = i > 0 ? this.nameEnd[i - 1]! : 0;
-    const text = name?.subarray(0, mostName) ?? new Uint8Array(0);
-    this.names = room(this.names, end + text.length);
-    this.names.set(text, end);
-    this.nameEnd[i] = end + text.length;
+    this.at.push(record.at + at);
+    this.bytes.push(length);
+    this.label.push(label);
+    this.width.push(raw?.width ?? 0);
+    this.height.push(raw?.height ?? 0);
+    this.png.push(raw || record.data[at] === 0x89 ? 1 : 0);
+    if (name) this.names.append(name.subarray(0, mostName));
+    this.nameEnd.push(this.names.length);
     if (identity && label >= 0 && !this.identities.has(label)) this.identities.set(label, decodeText(identity));
-  }
-  name(i: number): string {
-    return decodeText(this.names.subarray(i > 0 ? this.nameEnd[i - 1] : 0, this.nameEnd[i]));
   }
 }
 /** A name is a path; what is longer is no name. */
@@ -179,10 +154,11 @@ const utf8 = new TextDecoder();
 const decodeText = (bytes: Uint8Array) => utf8.decode(bytes.slice(0, mostName));
 
 /**
- * Opens TFRecord files as one set, in their order. Labels are the files' own, the number of classes is the largest and 1.
- * Images without a name get `000012/00000345.jpg` (label, number). Packed files (gzip, zlib) are unpacked into memory,
- * shared with other threads where SharedArrayBuffer is there; of others, images are ranges of the file. Schemas are those of
- * {@link ExampleSchema} and TF-slim's `image/encoded`, told apart for each record. The files are closed when they are scanned.
+ * Opens TFRecord files as one set, in their order, and closes them when they are scanned. Labels are the files' own;
+ * `classes` is the largest and one. Schemas are those of {@link ExampleSchema} and TF-slim's `image/encoded`, told apart for
+ * each record. An image without a name gets `000012/00000345.jpg` (label, number), or its number alone where the person is
+ * not known. Packed files (gzip, zlib) are unpacked into memory, which other threads share where SharedArrayBuffer is
+ * there; of others, images are ranges of the file.
  * @throws DataError naming file and offset where a file is damaged, holds Examples without image or label, or no record at
  * all
  */
@@ -215,46 +191,49 @@ export async function tfRecordDataset(
     } finally {
       await source.close();
     }
-    ends.push(index.length);
+    ends.push(index.at.length);
     before += source.size;
   }
   const name = options.name ?? sources[0]?.name ?? 'no file';
-  if (index.length === 0)
+  if (index.at.length === 0)
     throw new DataError(`${name}: expected TFRecord files with images, got no record\nCheck the path.`);
   return datasetOf(index, sources, unpacked, ends, name);
 }
 
 /** The set of an index. Bytes of packed shards are in memory. */
 function datasetOf(
-  index: Index,
+  { identities, ...index }: Index,
   sources: readonly ByteSource[],
   unpacked: readonly (Uint8Array | undefined)[],
   ends: readonly number[],
   setName: string,
 ): Dataset {
+  const [at, bytes, label] = [index.at.values, index.bytes.values, index.label.values];
+  const [width, height, png] = [index.width.values, index.height.values, index.png.values];
+  const [names, nameEnd] = [index.names.values, index.nameEnd.values];
+  const classes = label.reduce((most, l) => Math.max(most, l), -1) + 1;
+  const digits = Math.max(6, String(classes - 1).length);
+  const padded = (l: number) => String(l).padStart(digits, '0');
+  const madeUp = (i: number) => {
+    const file = `${String(i).padStart(8, '0')}.${png[i] === 1 ? 'png' : 'jpg'}`;
+    return label[i]! < 0 ? file : `${padded(label[i]!)}/${file}`;
+  };
   return {
     name: setName,
-    classes: index.classes,
-    length: index.length,
-    label: (i) => index.label[i]!,
-    identityName: (label) => index.identities.get(label) ?? String(label),
-    imageName: (i) => index.name(i) || generatedName(index, i),
+    classes,
+    length: at.length,
+    label: (i) => label[i]!,
+    identityName: (l) => identities.get(l) ?? padded(l),
+    imageName: (i) => decodeText(names.subarray(nameEnd[i - 1] ?? 0, nameEnd[i])) || madeUp(i),
     source: (i): ImageSource => {
-      const s = ends.findIndex((end) => i < end);
-      const at = index.at[i]!;
-      const n = index.bytes[i]!;
-      const raw = index.width[i]! > 0 ? { raw: { width: index.width[i]!, height: index.height[i]! } } : {};
-      const name = `${sources[s]!.name}: image ${i} at offset ${at}`;
-      const bytes = unpacked[s];
-      return bytes
-        ? { kind: 'bytes', name, bytes: bytes.subarray(at, at + n), ...raw }
-        : { kind: 'part', name, container: sources[s]!.container, pieces: [at, n], ...raw };
+      const shard = lowerBound(ends, i + 1);
+      const from = at[i]!;
+      const memory = unpacked[shard];
+      const raw = width[i]! > 0 ? { raw: { width: width[i]!, height: height[i]! } } : {};
+      const name = `${sources[shard]!.name}: image ${i} at offset ${from}`;
+      return memory
+        ? { kind: 'bytes', name, bytes: memory.subarray(from, from + bytes[i]!), ...raw }
+        : { kind: 'part', name, container: sources[shard]!.container, pieces: [from, bytes[i]!], ...raw };
     },
   };
-}
-
-function generatedName(index: Index, i: number): string {
-  const label = index.label[i]!;
-  const folder = label < 0 ? 'unknown' : String(label).padStart(6, '0');
-  return `${folder}/${String(i).padStart(8, '0')}.${index.png[i] === 1 ? 'png' : 'jpg'}`;
 }

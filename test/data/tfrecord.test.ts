@@ -263,12 +263,12 @@ describe('Examples', () => {
     await writer.finish({ identities: [] });
     const set = await openTfRecords(path);
     expect([0, 1, 2, 3].map(set.imageName)).toEqual([
-      'unknown/00000000.jpg',
+      '00000000.jpg',
       '000001/00000001.jpg',
       '000003/00000002.jpg',
       '000000/00000003.png',
     ]);
-    expect(set.identityName(3)).toBe('3');
+    expect(set.identityName(3)).toBe('000003');
   });
   it('says what an Example lacks, and which features it has', async () => {
     const of = async (features: Parameters<typeof encodeExample>[0]) =>
@@ -375,7 +375,7 @@ describe('packed files', () => {
     await expect(tfRecordDataset([memorySource(bomb, 'bomb.gz')], { mostUnpacked: 20e6 })).rejects.toThrow(
       /^bomb\.gz: expected at most 20000000 bytes to come out of this gzip file of \d+, got more\nUnpack it first \(gunzip\)/,
     );
-    expect(performance.now() - start).toBeLessThan(2000);
+    expect(performance.now() - start).toBeLessThan(10_000);
     expect(process.memoryUsage().rss - before).toBeLessThan(80e6);
     // The limit is for all shards together.
     const bytes = await bytesOf([example(0)]);
