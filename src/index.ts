@@ -49,9 +49,13 @@ export {
 export * as expr from './expr/nodes.ts';
 export { grad } from './grad.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
+export { type AugmentSpec, augment, augmentPresets, formatAugment, parseAugment } from './image/augment.ts';
 export { decodeImage, type RgbImage } from './image/decode.ts';
 export { encodeJpeg, encodePng } from './image/encode.ts';
+/** Pixel filters, from an RGB image to an RGB image. */
+export * as filters from './image/filters.ts';
 export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
+export { contactSheet, type SheetOptions } from './image/sheet.ts';
 export { architectures, create, describeNetwork, networkOf } from './models/index.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
 export { defaultPreprocessing, type FaceNetwork, type Preprocessing, preprocess } from './models/network.ts';
