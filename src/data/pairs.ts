@@ -277,10 +277,10 @@ const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   return true;
 };
 
-/** The pairs as LFW's pairs.txt; undefined where names or folds do not have that form. */
-function lfwText({ folds, left, right, same, fold }: PairTable, images: NamedImages): string | undefined {
+/** LFW's pairs.txt of these pairs if it can be; read back, it shows whether it is. Undefined where names have another form. */
+function lfwText({ folds, left, right }: PairTable, images: NamedImages): string | undefined {
   const n = left.length / folds / 2;
-  if (!Number.isInteger(n) || n < 1) return undefined;
+  if (!Number.isInteger(n)) return undefined;
   const partsOf = (image: number) => {
     const parts = /^([^/\s#][^/\s]*)\/\1_(\d{4,})\.[A-Za-z]+$/.exec(images.imageName(image));
     return parts && { person: parts[1]!, number: Number(parts[2]) };
@@ -289,10 +289,9 @@ function lfwText({ folds, left, right, same, fold }: PairTable, images: NamedIma
   for (let k = 0; k < left.length; k++) {
     const a = partsOf(left[k]!);
     const b = partsOf(right[k]!);
-    const first = k % (2 * n) < n;
-    if (!a || !b || fold[k] !== Math.floor(k / (2 * n)) || first !== (same[k] === 1)) return undefined;
-    if (first && a.person !== b.person) return undefined;
-    lines.push(first ? `${a.person}\t${a.number}\t${b.number}` : `${a.person}\t${a.number}\t${b.person}\t${b.number}`);
+    if (!a || !b) return undefined;
+    const same = k % (2 * n) < n;
+    lines.push(same ? `${a.person}\t${a.number}\t${b.number}` : `${a.person}\t${a.number}\t${b.person}\t${b.number}`);
   }
   return `${lines.join('\n')}\n`;
 }
@@ -337,7 +336,7 @@ export function formatPairs(pairs: PairTable, images: NamedImages): string {
     (['left', 'right', 'same', 'fold'] as const).every((field) => equal(t[field], pairs[field]));
   const lfw = lfwText(pairs, images);
   if (lfw) {
-    // Reading it back tells whether other images of the set come in between, such as name_0001.png beside name_0001.jpg.
+    // It is not where folds or their order differ, or the set holds name_0001.png beside name_0001.jpg.
     try {
       if (isSame(read(lfw))) return lfw;
     } catch (error) {
