@@ -21,6 +21,7 @@ export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
 export type { PackedOptions } from './data/packedWriter.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs, readPairTable } from './data/readPairs.ts';
+export type { PeoplePerBatch } from './data/sampler.ts';
 export type { TfRecordOptions } from './data/tfrecord.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';

@@ -3,8 +3,11 @@
  * any `ByteSource`. Browser-safe and apart from the engine. In Node the package's main entry opens paths (`openDataset`).
  */
 export { DataError, UsageError } from '../core/errors.ts';
-export { decodeImage, type RgbImage } from '../image/decode.ts';
+export { type DecodedImage, decodeImage, type RgbImage } from '../image/decode.ts';
+export { type PictureFacts, pictureFacts } from '../image/facts.ts';
 export { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, type Readable } from './bytes.ts';
+export { type Checked, type CheckOptions, checkPicture, type Repaired, repairPicture } from './check.ts';
+export { type ConcatOptions, concat, type SplitOptions, split, subset } from './combine.ts';
 export { crc32c } from './crc32c.ts';
 export {
   type Dataset,
@@ -34,6 +37,16 @@ export {
   recordIOState,
   recordIOWriter,
 } from './recordioWriter.ts';
+export {
+  atLeast,
+  atMost,
+  type Band,
+  balance,
+  defaultBands,
+  everything,
+  exactly,
+  type Selection,
+} from './select.ts';
 export { imageBytes, openImage } from './source.ts';
 export {
   type RecordOptions,
@@ -43,6 +56,7 @@ export {
   tfRecordDataset,
   writeRecord,
 } from './tfrecord.ts';
+export { chain, type Treatment, treat } from './treat.ts';
 export {
   readVerificationBin,
   type VerificationBinForm,
