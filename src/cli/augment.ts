@@ -146,7 +146,7 @@ const help = (): string =>
       return `  ${name.padEnd(12)}${`${range[0]} to ${range[1]}`.padEnd(11)}${`p ${often}`.padEnd(7)}${means}`;
     }),
     '',
-    'Presets:',
+    'Presets, for faces of about 112 pixels:',
     ...Object.entries(augmentPresets).map(([name, spec]) => `  ${name.padEnd(12)}${formatAugment(spec)}`),
     '',
     'Training takes the same spec: facegrad train --augment light. Mirroring is its --flip.',

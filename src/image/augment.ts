@@ -19,7 +19,7 @@ export type Strength = number | readonly [strength: number, probability: number]
 /** Which operations to apply, and how strongly; none where it is empty. Pixels are those of the picture it is applied to. */
 export type AugmentSpec = { readonly [K in OperationName]?: Strength };
 
-/** Specs by name. They leave mirroring to the recipe's `flip`. */
+/** Specs by name, for faces of about 112 pixels. They leave mirroring to the recipe's `flip`. */
 export const augmentPresets = {
   light: { crop: 8, brightness: 0.2, contrast: 0.2, saturation: 0.2, grey: 0.02 },
   strong: {
