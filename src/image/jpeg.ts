@@ -316,10 +316,11 @@ class Decoder {
       const missing = atRestart && !reader.restart(mcu / this.restart - 1);
       let wrong = missing ? 'a JPEG restart marker is missing' : undefined;
       if (!missing) {
-        for (const { state } of atRestart ? parts : []) {
-          state.prediction = 0;
-          state.endRun = 0;
-        }
+        if (atRestart)
+          for (const { state } of parts) {
+            state.prediction = 0;
+            state.endRun = 0;
+          }
         const x = mcu % wide;
         const y = (mcu - x) / wide;
         if (n === 1) decodeBlock(parts[0]!, y, x);
