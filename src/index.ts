@@ -49,6 +49,17 @@ export {
 export * as expr from './expr/nodes.ts';
 export { grad } from './grad.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
+export {
+  type Affine,
+  alignFace,
+  type CropSize,
+  centralCrop,
+  cropBox,
+  faceTemplate,
+  similarity,
+  warpAffine,
+} from './image/align.ts';
+export { type AlignedCheck, type AlignedSetCheck, looksAligned, looksAlignedSet } from './image/alignedCheck.ts';
 export { type AugmentSpec, augment, augmentPresets, formatAugment, parseAugment } from './image/augment.ts';
 export { decodeImage, type RgbImage } from './image/decode.ts';
 export { encodeJpeg, encodePng } from './image/encode.ts';

@@ -29,6 +29,7 @@ export {
   verifyPacked,
 } from './packed.ts';
 export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
+export { type Landmarks, parseLandmarks } from './landmarks.ts';
 export { contiguousFolds, formatPairs, type NamedImages, parsePairs } from './pairs.ts';
 export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './recordioSet.ts';
 export {
