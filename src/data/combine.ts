@@ -194,7 +194,11 @@ export function withPeople(set: Dataset, kept: Uint8Array): Dataset {
 }
 
 /** Pairs by the places of their images in `images`; those that are not there are left out. */
-export function pairsWithin({ folds, left, right, same, fold: of }: PairTable, images: Int32Array, length: number): PairTable {
+export function pairsWithin(
+  { folds, left, right, same, fold: of }: PairTable,
+  images: Int32Array,
+  length: number,
+): PairTable {
   const places = new Int32Array(length).fill(-1);
   for (let k = images.length - 1; k >= 0; k--) places[images[k]!] = k;
   const kept = Int32Array.from(left, (_, p) => p).filter((p) => places[left[p]!]! >= 0 && places[right[p]!]! >= 0);
