@@ -8,7 +8,7 @@
 import { type DecodedPng, decode as readPng } from 'fast-png';
 import { DataError } from '../core/errors.ts';
 import { checkPixels, type DecodedImage, decodeJpeg, type RgbImage } from './jpeg.ts';
-import { rescuePng } from './pngRescue.ts';
+import { inflatesBeyond, rescuePng } from './pngRescue.ts';
 
 export type { DecodedImage, RgbImage } from './jpeg.ts';
 
@@ -79,6 +79,9 @@ function readWholePng(bytes: Uint8Array, name: string, maxPixels: number): RgbIm
   const channels = [1, 0, 3, 1, 2, 0, 4][bytes[25]!] ?? 0;
   if (width === 0 || height === 0) fail('an image without pixels');
   checkPixels(width, height, name, maxPixels);
+  // The reader inflates all that is there. Deflate makes at most 1032 bytes of one, so small files are harmless.
+  const room = 64e6 + 2 * height * (1 + width * channels * 2);
+  if (bytes.length * 1032 > room && inflatesBeyond(bytes, room)) fail('far more image data than its header says');
   let png: DecodedPng | undefined;
   try {
     png = readPng(bytes, { checkCrc: true });

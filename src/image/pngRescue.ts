@@ -51,6 +51,28 @@ function chunk(type: string, body: Uint8Array): Uint8Array {
   return out;
 }
 
+/** Whether the image data of a PNG file inflates to more than `limit` bytes; found out in little memory. */
+export function inflatesBeyond(bytes: Uint8Array, limit: number): boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let inflated = 0;
+  const inflator = new Unzlib((part) => {
+    inflated += part.length;
+  });
+  try {
+    for (let at = signatureLength; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
+      if (view.getUint32(at + 4) !== 0x49444154) continue;
+      const end = Math.min(bytes.length, at + 8 + view.getUint32(at));
+      for (let from = at + 8; from < end; from += 4096) {
+        inflator.push(bytes.slice(from, Math.min(end, from + 4096)), false);
+        if (inflated > limit) return true;
+      }
+    }
+  } catch {
+    // the reader says what is wrong
+  }
+  return false;
+}
+
 /** The part of a picture that a damaged file still gives. */
 export interface Rescued {
   /** A whole PNG file of the rows that arrived, from the top. */

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { encode as encodeAnyPng } from 'fast-png';
+import { Zlib } from 'fflate';
 import jpegJs from 'jpeg-js';
 import { describe, expect, it } from 'vitest';
 import { syntheticFace } from '../../datasets/synthetic.ts';
@@ -54,6 +55,23 @@ describe('decodeImage', () => {
     expect(() => decodeImage(png, 'h.png')).toThrow(/^h\.png: the image is 65536x65536/);
     expect(() => decodeImage(bytesOf('jpeg 420'), 'x', { maxPixels: 27 * 21 })).not.toThrow();
     expect(() => decodeImage(bytesOf('jpeg 420'), 'x', { maxPixels: 27 * 21 - 1 })).toThrow(DataError);
+  });
+  it('refuses a PNG that inflates to far more than its picture, without taking the memory', () => {
+    // 112 MB of zeros in little more than 100 KB
+    const parts: Uint8Array[] = [];
+    const zeros = new Uint8Array(1 << 24);
+    const deflate = new Zlib({ level: 6 }, (part) => parts.push(part));
+    for (let i = 0; i < 7; i++) deflate.push(zeros, i === 6);
+    const small = encodePng({ width: 2, height: 2, data: new Uint8Array(12) });
+    const idat = Buffer.concat(parts);
+    const head = Buffer.alloc(8);
+    head.writeUInt32BE(idat.length, 0);
+    head.write('IDAT', 4);
+    const bomb = Uint8Array.from(Buffer.concat([small.subarray(0, 33), head, idat, Buffer.alloc(4)]));
+    const before = process.memoryUsage().rss;
+    for (const tolerant of [false, true])
+      expect(() => decodeImage(bomb, 'b.png', { tolerant })).toThrow(/^b\.png: .*more image data/);
+    expect(process.memoryUsage().rss - before).toBeLessThan(100e6);
   });
   it('reads 16 bits and alpha from PNG as 8-bit RGB', () => {
     const wide = Uint16Array.of(0, 128, 129, 65535, 65406, 65407);
