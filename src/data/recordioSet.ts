@@ -217,12 +217,11 @@ async function labelRanges(
       `${rec.name}: expected ${expected} in the record at offset ${where}, got [${got.label}, ${got.label2}]\nIt is damaged. Without its index (.idx) the labels are read from the images.`,
     );
   if (!(first >= 1 && end >= first)) throw wrong(zero.at, 'the keys of identities as labels', zero);
-  // Beyond 2^24 the numbers are rounded: identities begin near the one given, and go on to the last key.
-  const rounding = end > exactFloat ? 2 ** (Math.floor(Math.log2(end)) - 23) : 0;
-  const beyond = rounding ? keys.length : lowerBound(keys, end);
   const records = new Scan(rec, 0, 1 << 16);
   let covered = 0;
-  for (let i = Math.max(1, lowerBound(keys, first - rounding)); i < beyond; i++) {
+  // Beyond 2^24 these are rounded: what is passed over here says later itself that it is no image, or which label it has.
+  const beyond = lowerBound(keys, end);
+  for (let i = lowerBound(keys, first); i < beyond; i++) {
     records.at = at[i]!;
     const head = await nextHead(records);
     if (!isLayout(head)) continue;

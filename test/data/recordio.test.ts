@@ -260,6 +260,14 @@ describe('RecordIO labels', () => {
       ['000003/33554433.jpg', 3],
     ]);
   });
+  it('of records whose ids are all the same are in the order of the file', async () => {
+    const { rec } = await made([3, 1, 2].map((label) => [0, [label], Uint8Array.of(label)] as const));
+    expect((await readAll(await recordIODataset({ rec }))).map((im) => [im.label, im.name, im.bytes])).toEqual([
+      [3, '000003/00000000.jpg', [3]],
+      [1, '000001/00000001.jpg', [1]],
+      [2, '000002/00000002.jpg', [2]],
+    ]);
+  });
   it('of a subset of the index are found, also where its identity records are left out', async () => {
     const { rec, idx, ...rest } = filesOf(golden.scalar, ['lst', 'property']);
     const lines = golden.scalar.idx.split('\n');
@@ -323,6 +331,10 @@ describe('RecordIO siblings', () => {
     expect([set.imageName(3), set.imageName(4)]).toEqual(['all/Bea Ö_0003.jpg', '000001/00000005.jpg']);
     expect(set.identityName(1)).toBe('000001');
   });
+  it('two people of one folder name are told apart by their labels', async () => {
+    const set = await open({ lst: golden.scalar.lst!.replace(/\t(\w[^\t]*)\//g, '\t$1/faces/') });
+    expect([set.imageName(0), set.identityName(0)]).toEqual(['Ann/faces/Ann_0000.jpg', '000000']);
+  });
   it('that do not fit are refused by name', async () => {
     for (const [change, message] of [
       [{ lst: golden.scalar.lst!.replace('4\t1\t', '4\t2\t') }, /^train\.lst: expected label 1 for the image of key 4/],
@@ -344,7 +356,11 @@ describe('RecordIO siblings', () => {
     await expect(recordIODataset(cut)).rejects.toThrow(
       /^train\.rec: expected \d+ bytes at offset \d+, but it ends at 360/,
     );
-    const set = await recordIODataset(cut, { recover: true });
+    // Also where all offsets of the index are inside.
+    const inside = golden.scalar.idx.split('\n').filter((l) => Number(l.split('\t')[1]) < 350);
+    const idx = memorySource(utf8(inside.join('\n')), 'train.idx');
+    await expect(recordIODataset({ ...cut, idx })).rejects.toThrow(/^train\.rec: expected \d+ bytes at offset/);
+    const set = await recordIODataset({ ...cut, idx }, { recover: true });
     const ends = golden.scalar.idx.split('\n').map((l) => Number(l.split('\t')[1]));
     const whole = ends.filter((e) => e > 0 && e <= 360).length;
     expect(set.note).toMatch(new RegExp(`ends at 360; the ${whole} images before it are there`));
