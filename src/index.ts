@@ -17,6 +17,7 @@ export {
 export type { Data, DType } from './core/dtype.ts';
 export { DataError, DeviceError, NumericsError, ShapeError, UsageError } from './core/errors.ts';
 export { fold, type Key, keyOf, normal, permutation, uniform } from './core/random.ts';
+export { type ByteRanges, rangesOf } from './core/ranges.ts';
 export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
@@ -98,5 +99,18 @@ export { accumulate } from './plan/accumulate.ts';
 export { checkpoint } from './plan/checkpoint.ts';
 export { keyData, type TraceContext, type Traced } from './plan/trace.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
-export { readNpy, writeNpy } from './weights/npy.ts';
+export {
+  describeNpy,
+  type MatrixRows,
+  type NpyArray,
+  type NpyDescription,
+  openNpy,
+  readNpy,
+  readNpyText,
+  readNpyWide,
+  type TextArray,
+  type WideArray,
+  writeNpy,
+} from './weights/npy.ts';
+export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from './weights/npz.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
