@@ -14,6 +14,7 @@ export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable
 export { folderDataset, pictureFolder } from './data/folder.ts';
 export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
 export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';
+export { type InspectOptions, inspect, type MatrixInspection, type SetInspection } from './data/inspect.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
 export { openDataset } from './data/open.ts';
@@ -22,6 +23,7 @@ export type { PackedOptions } from './data/packedWriter.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs, readPairTable } from './data/readPairs.ts';
 export type { PeoplePerBatch } from './data/sampler.ts';
+export { type SetSheetOptions, setSheet } from './data/setSheet.ts';
 export type { TfRecordOptions } from './data/tfrecord.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';

@@ -1,7 +1,8 @@
 /** What worker threads can be asked to do. A request is plain data; so is its answer. */
 import { fillBatch } from './fill.ts';
+import { lookAtPictures } from './look.ts';
 
-export const tasks = { fill: fillBatch } as const;
+export const tasks = { fill: fillBatch, check: lookAtPictures } as const;
 
 export type Tasks = typeof tasks;
 export type TaskName = keyof Tasks;
