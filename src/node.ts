@@ -13,13 +13,16 @@ export {
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export { folderDataset, pictureFolder } from './data/folder.ts';
 export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
+export { createRecordIO, openRecordIO } from './data/formats/recordio.ts';
 export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';
 export { type InspectOptions, inspect, type MatrixInspection, type SetInspection } from './data/inspect.ts';
 export { listDataset } from './data/list.ts';
 export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
 export { openDataset } from './data/open.ts';
+export { pairsOf } from './data/openPairs.ts';
 export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
 export type { PackedOptions } from './data/packedWriter.ts';
+export { type Prepared, type PrepareEvent, type PrepareOptions, prepare } from './data/prepare.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs, readPairTable } from './data/readPairs.ts';
 export type { PeoplePerBatch } from './data/sampler.ts';

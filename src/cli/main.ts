@@ -12,6 +12,7 @@ const commands = {
   eval: { means: 'verify a network on pairs of pictures', load: () => import('./eval.ts') },
   embed: { means: 'turn pictures into embeddings', load: () => import('./embed.ts') },
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
+  prepare: { means: 'convert data sets from any format to any other', load: () => import('./prepare.ts') },
   inspect: { means: 'say what a data set holds and whether it is sound', load: () => import('./inspect.ts') },
   augment: { means: 'show what random changes of the pictures do', load: () => import('./augment.ts') },
   bench: { means: 'measure speed on this machine', load: () => import('./bench.ts') },

@@ -4,11 +4,13 @@ import { dirname, resolve } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import type { Dataset } from './dataset.ts';
 import { fileError } from './files.ts';
+import { folderNames } from './people.ts';
 
 /**
  * The data set of a list: one picture a line, its path (may hold spaces; relative to `root`, by default the list's own
  * folder) and its label, a whole number; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
- * none missing, unless `classes`, or a line `# classes C`, says how many there are. Throws DataError with file and line.
+ * none missing, unless `classes`, or a line `# classes C`, says how many there are. People are named by the folder that holds
+ * their pictures where each has one of their own, by their label otherwise. Throws DataError with file and line.
  */
 export function listDataset(path: string, options: { root?: string; classes?: number } = {}): Dataset {
   const { root = dirname(path) } = options;
@@ -50,13 +52,28 @@ export function listDataset(path: string, options: { root?: string; classes?: nu
     );
   }
   const labelOf = Int32Array.from(labels);
+  const shared = sharedFolder(names);
+  const imageName = (i: number) => names[i]!.slice(shared);
+  const people = folderNames(labelOf, imageName);
   return {
     name: path,
     classes: count,
     length: names.length,
     label: (i) => labelOf[i]!,
-    identityName: (label) => String(label),
-    imageName: (i) => names[i]!,
+    identityName: (label) => people?.get(label) ?? String(label),
+    imageName,
     source: (i) => ({ kind: 'file', path: resolve(root, names[i]!) }),
   };
+}
+
+/** Characters of the folders that all paths begin with; the folder that holds a picture is never among them. */
+function sharedFolder(names: readonly string[]): number {
+  let shared = names[0]!.split('/').slice(0, -2);
+  for (const name of names) {
+    const parts = name.split('/').slice(0, -2);
+    let same = 0;
+    while (same < shared.length && parts[same] === shared[same]) same++;
+    shared = shared.slice(0, same);
+  }
+  return shared.reduce((n, part) => n + part.length + 1, 0);
 }

@@ -46,3 +46,16 @@ export function peopleOf(labels: Int32Array, classes: number, order?: Int32Array
   }
   return { starts, images };
 }
+
+/** Names of people: the folders of their images, where each has one and no two have the same. */
+export function folderNames(labels: Int32Array, imageName: (i: number) => string): Map<number, string> | undefined {
+  const names = new Map<number, string>();
+  for (let i = 0; i < labels.length; i++) {
+    if (labels[i]! < 0) continue;
+    const folder = imageName(i).split('/').at(-2);
+    const known = names.get(labels[i]!);
+    if (folder === undefined || (known !== undefined && known !== folder)) return undefined;
+    if (known === undefined) names.set(labels[i]!, folder);
+  }
+  return new Set(names.values()).size === names.size ? names : undefined;
+}

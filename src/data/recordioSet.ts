@@ -160,8 +160,6 @@ async function indexed(rec: ByteSource, idx: ByteSource, onProgress: RecordIOOpt
     heads.at = offset;
     return nextHead(heads);
   };
-  // What a file was cut off by shows at its last record.
-  if (at.length > 0) await headAt(at.reduce((m, a) => Math.max(m, a), 0));
   const zero = keys[0] === 0 ? await headAt(at[0]!) : undefined;
   if (zero && isLayout(zero)) {
     labels[0] = noImage;

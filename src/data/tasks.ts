@@ -1,8 +1,9 @@
 /** What worker threads can be asked to do. A request is plain data; so is its answer. */
 import { fillBatch } from './fill.ts';
 import { lookAtPictures } from './look.ts';
+import { transformPicture } from './transform.ts';
 
-export const tasks = { fill: fillBatch, check: lookAtPictures } as const;
+export const tasks = { fill: fillBatch, check: lookAtPictures, transform: transformPicture } as const;
 
 export type Tasks = typeof tasks;
 export type TaskName = keyof Tasks;

@@ -1,0 +1,183 @@
+/** `facegrad prepare`: any data set to any format, aligned, selected and repaired on the way. */
+import { Presets, SingleBar } from 'cli-progress';
+import { type Command, Option } from 'commander';
+import { UsageError } from '../core/errors.ts';
+import { formats } from '../data/formats/index.ts';
+import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare.ts';
+import { exitCodes, print, printJson, showDuration } from './output.ts';
+
+type Flags = Omit<PrepareOptions, 'sources' | 'out' | 'align' | 'onEvent' | 'signal'> & {
+  readonly align?: string | true;
+  readonly json?: boolean;
+};
+
+/** A whole number of at least `least`. */
+const whole =
+  (name: string, least: number) =>
+  (text: string): number => {
+    const n = Number(text);
+    if (!(text.trim() !== '' && Number.isInteger(n) && n >= least))
+      throw new UsageError(
+        `--${name}: expected a whole number of at least ${least}, got '${text}'\nExample: --${name} ${Math.max(least, 2)}.`,
+      );
+    return n;
+  };
+
+function fraction(text: string): number {
+  const x = Number(text);
+  if (!(x > 0 && x < 1))
+    throw new UsageError(`--validation: expected a share between 0 and 1, got '${text}'\nExample: --validation 0.05.`);
+  return x;
+}
+
+function side(text: string): readonly [number, number] {
+  const found = /^(\d+)(?:x(\d+))?$/.exec(text);
+  const height = Number(found?.[1]);
+  const width = Number(found?.[2] ?? found?.[1]);
+  if (!(height >= 1 && width >= 1 && height <= 4096 && width <= 4096))
+    throw new UsageError(`--size: expected HEIGHTxWIDTH in pixels, got '${text}'\nExample: --size 112x112.`);
+  return [height, width];
+}
+
+const megabytes = (n: number) => `${(n / 1e6).toFixed(n < 1e7 ? 1 : 0)} MB`;
+
+/** Shows events: a bar on a terminal, lines otherwise. */
+function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void } {
+  const terminal = process.stderr.isTTY && !json;
+  const bar = new SingleBar(
+    {
+      format: '{what} {bar} {value}/{total} | {rate} | {eta_formatted} left',
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 24,
+      stream: process.stderr,
+    },
+    Presets.shades_classic,
+  );
+  let shown = '';
+  let started = 0;
+  let from = 0;
+  const say = (text: string) => {
+    if (terminal) bar.stop();
+    shown = '';
+    process.stderr.write(`${text}\n`);
+  };
+  const draw = (what: string, done: number, total: number, rate: string) => {
+    if (!terminal) return;
+    if (shown !== what) {
+      bar.stop();
+      bar.start(total, done, { what, rate });
+      shown = what;
+    } else bar.update(done, { what, rate });
+  };
+  return {
+    onEvent(e) {
+      if (json) {
+        // Progress is for people; a program wants what happened.
+        if (e.type !== 'progress' && e.type !== 'scan') printJson(e);
+        return;
+      }
+      switch (e.type) {
+        case 'scan':
+          draw('scanning', e.done, e.total, megabytes(e.done));
+          break;
+        case 'start':
+          from = e.from;
+          started = performance.now();
+          say(
+            `${e.out} (${e.format}): ${e.images} images of ${e.identities} people${e.pairs ? `, ${e.pairs} pairs` : ''}${e.from > 0 ? `; going on after ${e.from}` : ''}`,
+          );
+          break;
+        case 'progress': {
+          const seconds = (performance.now() - started) / 1000;
+          draw('writing', e.done, e.total, `${((e.done - from) / seconds).toFixed(0)} images/s, ${megabytes(e.bytes)}`);
+          break;
+        }
+        case 'bad':
+          say(`left out: ${e.reason.split('\n')[0]}`);
+          break;
+        case 'repaired':
+          say(`repaired: ${e.name}: ${e.what}`);
+          break;
+        case 'note':
+          say(`note: ${e.text}`);
+      }
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+async function run(paths: readonly string[], { json = false, align, ...flags }: Flags): Promise<void> {
+  if (paths.length < 2)
+    throw new UsageError(
+      'prepare: expected one or more data sets and where to write, got one path\nExample: facegrad prepare faces/ faces.rec',
+    );
+  const stop = new AbortController();
+  const onInterrupt = () => stop.abort();
+  process.once('SIGINT', onInterrupt);
+  const show = reporter(json);
+  const start = performance.now();
+  try {
+    const done = await prepare({
+      ...flags,
+      sources: paths.slice(0, -1),
+      out: paths[paths.length - 1]!,
+      align: align === true ? 'known' : align,
+      signal: stop.signal,
+      onEvent: (e) => show.onEvent(e),
+    });
+    show.stop();
+    const seconds = (performance.now() - start) / 1000;
+    if (json) printJson({ type: 'end', ...done, seconds });
+    else if (done.finished)
+      print(
+        `${done.out}: ${done.images} images of ${done.identities} people${done.pairs ? `, ${done.pairs} pairs` : ''} in ${showDuration(seconds)}${done.leftOut.length ? `; ${done.leftOut.length} unreadable ones left out` : ''}${done.repaired ? `; ${done.repaired} repaired` : ''}`,
+      );
+    else print(`stopped after ${done.images} images; the same command goes on from there`);
+    if (!done.finished) process.exitCode = exitCodes.interrupted;
+  } finally {
+    show.stop();
+    process.removeListener('SIGINT', onInterrupt);
+  }
+}
+
+export function register(program: Command): void {
+  const known = formats.map((f) => {
+    const use = f.create || f.createFromPairs ? '' : ' (read only)';
+    return `  ${`${f.name}${f.ending ? ` (${f.ending})` : ''}`.padEnd(26)}${f.means}${use}`;
+  });
+  program
+    .command('prepare')
+    .description('convert data sets: any format to any other; align, select, repair')
+    .argument('<paths...>', 'one or more data sets, and last where to write')
+    .option('--to <format>', "the target's format (default: by its ending, a folder where it has none)")
+    .option('--merge', 'people of equal names in several sets are one person')
+    .option('--pairs <file>', 'pairs over the images, to be stored with them (packed, folder, verification)')
+    .option('--align [landmarks]', 'align by five points: those of a landmarks file, or those that the set holds')
+    .option('--size <HxW>', 'size of the images written (with --align: 112x112)', side)
+    .addOption(new Option('--fit <how>', 'images without five points').choices(['scale', 'crop']).default('scale'))
+    .addOption(
+      new Option('--encode <how>', 'keep: bytes as they are where the picture does not change, JPEG otherwise')
+        .choices(['keep', 'jpeg', 'png', 'raw'])
+        .default('keep'),
+    )
+    .option('--quality <n>', 'JPEG quality, 1 to 100', whole('quality', 1), 95)
+    .option('--balance', 'even out people by the number of their images: at most 350, copies for few, none below 31')
+    .option('--exactly <n>', 'exactly n images a person: some of them, or changed copies', whole('exactly', 1))
+    .option('--at-least <n>', 'leave out people with fewer images', whole('at-least', 1))
+    .option('--at-most <n>', 'keep n images of those with more', whole('at-most', 1))
+    .option('--validation <share>', "keep a share apart, written to OUT with '-validation' in its name", fraction)
+    .addOption(new Option('--split-by <what>', 'what is kept apart').choices(['image', 'identity']).default('image'))
+    .option('--seed <n>', 'of all random choices', whole('seed', 0), 1)
+    .option('--check', 'decode every picture, also where its bytes are copied')
+    .option('--repair', 'save what can be read of damaged pictures')
+    .option('--skip-bad', 'leave out pictures that cannot be read, and say so')
+    .option('--workers <n>', 'threads that decode', whole('workers', 0), 1)
+    .option('--overwrite', 'replace a file that is there, or start an interrupted conversion anew')
+    .option('--json', 'what happened as JSON lines')
+    .addHelpText(
+      'after',
+      `\nFormats:\n${known.join('\n')}\n\nAn interrupted conversion goes on when the same command is given again.`,
+    )
+    .action(run);
+}
