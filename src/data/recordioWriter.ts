@@ -13,7 +13,7 @@ import { decodeImage } from '../image/decode.ts';
 import { asSource, type ByteSink, type Readable } from './bytes.ts';
 import type { NewImage, SetWriter } from './format.ts';
 import { Growing } from './growing.ts';
-import { exactFloat, isLayout, recordContent, scanRecords, writeRecordIO } from './recordio.ts';
+import { exactFloat, recordContent, scanRecords, writeRecordIO } from './recordio.ts';
 
 export interface RecordIOSinks {
   readonly rec: ByteSink;
@@ -58,7 +58,8 @@ export async function recordIOState(
   try {
     await scanRecords(source, (head) => {
       if (count() === 0) state.firstKey = head.id;
-      const own = !isLayout(head) && head.id === state.firstKey + count() && state.firstKey <= 1;
+      // Not so a record of the layout: its key is not the next one.
+      const own = head.id === state.firstKey + count() && state.firstKey <= 1;
       if (!own || head.end > source.size || count() >= most) return false;
       note(state, head.at, head.label);
       state.end = head.end;
