@@ -7,9 +7,9 @@
  * keys only; nothing is written by them.
  *
  * Read and written through zip.js: ranges instead of whole files, zip64, CRC-32, and archives that two programs would read
- * differently are refused. (fflate, which is smaller, wants the whole file in memory and checks no CRC.) Browser-safe.
+ * differently are refused. (fflate, which is smaller, wants the whole file in memory and checks no CRC.) It is loaded with the
+ * first archive, since that takes 60 ms. Browser-safe.
  */
-import { Reader, Uint8ArrayReader, ZipReader, ZipWriter } from '@zip.js/zip.js/lib/zip-core-native.js';
 import { DataError, UsageError } from '../core/errors.ts';
 import { type ByteRanges, rangesOf, rangesWithin } from '../core/ranges.ts';
 
@@ -36,19 +36,21 @@ const deflateMost = 1032;
 const localHeader = 30;
 const shown = (name: string) => JSON.stringify(name.length > 100 ? `${name.slice(0, 97)}...` : name);
 
+type Library = typeof import('@zip.js/zip.js/lib/zip-core-native.js');
+const library = (): Promise<Library> => import('@zip.js/zip.js/lib/zip-core-native.js');
+
 /** What zip.js reads from. */
-class RangesReader extends Reader<ByteRanges> {
-  readonly whole: ByteRanges;
-  constructor(whole: ByteRanges) {
-    super(whole);
-    this.whole = whole;
-    this.size = whole.size;
+function readerOf({ Reader }: Library, whole: ByteRanges) {
+  class RangesReader extends Reader<ByteRanges> {
+    override async readUint8Array(at: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+      // zip.js asks for more than there is near the end, and may keep or change what it gets.
+      const from = Math.min(at, whole.size);
+      return new Uint8Array(await whole.read(from, Math.min(length, whole.size - from)));
+    }
   }
-  override async readUint8Array(at: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    // zip.js asks for more than there is near the end, and may keep or change what it gets.
-    const left = Math.max(0, this.whole.size - at);
-    return new Uint8Array(await this.whole.read(Math.min(at, this.whole.size), Math.min(length, left)));
-  }
+  const reader = new RangesReader(whole);
+  reader.size = whole.size;
+  return reader;
 }
 
 /**
@@ -70,7 +72,8 @@ export async function openZip(
       return fail(`expected ${what}, got: ${(error as Error)?.message ?? error}`);
     }
   };
-  const zip = new ZipReader(new RangesReader(source), {
+  const zipjs = await library();
+  const zip = new zipjs.ZipReader(readerOf(zipjs, source), {
     useWebWorkers: false,
     checkCrc32: true,
     // 'strict' refuses what PyTorch writes: its zip64 record counts otherwise.
@@ -150,6 +153,7 @@ export async function writeZip(
   files: Iterable<readonly [string, Uint8Array]> | AsyncIterable<readonly [string, Uint8Array]>,
   { compress = false }: { readonly compress?: boolean } = {},
 ): Promise<void> {
+  const { Uint8ArrayReader, ZipWriter } = await library();
   const zip = new ZipWriter(new WritableStream<Uint8Array>({ write: (chunk) => sink.write(chunk) }), {
     useWebWorkers: false,
     level: compress ? 6 : 0,
