@@ -11,7 +11,23 @@ export {
   syntheticSet,
 } from '../datasets/synthetic.ts';
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
+export {
+  type FeatureFilesOptions,
+  featureFiles,
+  type MergeOptions,
+  mergeFeatureFiles,
+  readFeatureFiles,
+} from './data/featureFiles.ts';
+export {
+  type ArrayDescription,
+  describeMatrix,
+  type MatrixDescription,
+  openFeatures,
+  readFeature,
+  writeFeatures,
+} from './data/features.ts';
 export { folderDataset, pictureFolder } from './data/folder.ts';
+export { devkitDataset } from './data/formats/megaface.ts';
 export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
 export { createRecordIO, openRecordIO } from './data/formats/recordio.ts';
 export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';

@@ -56,33 +56,38 @@ function entriesOfSet(path: string): Entry[] {
   return entries;
 }
 
-/** Collects the pictures below a folder, as paths from it. `above`: the real folders that it is in, against circles. */
+/** Collects files below a folder, as paths from it. `above`: the real folders that it is in, against circles. */
 function collect(
   path: string,
   prefix: string,
   above: readonly string[],
   entries: readonly Entry[],
   out: string[],
+  wanted = isPicture,
 ): void {
   for (const { name, folder, link } of entries) {
     if (!folder) {
-      if (isPicture(name)) out.push(prefix + name);
+      if (wanted(name)) out.push(prefix + name);
       continue;
     }
     const below = join(path, name);
     const real = link ? realpathSync(below) : join(above[above.length - 1]!, name);
     if (above.includes(real))
       throw new DataError(`${below}: expected folders that end, but this link leads back to ${real}\nRemove the link.`);
-    collect(below, `${prefix}${name}/`, [...above, real], entriesOf(below), out);
+    collect(below, `${prefix}${name}/`, [...above, real], entriesOf(below), out, wanted);
   }
 }
 
-/** Paths of the pictures below a folder, from it, with '/' on every system. */
-function namesBelow(path: string, entries: readonly Entry[]): string[] {
+/** Paths of the files below a folder, from it, with '/' on every system. */
+function namesBelow(path: string, entries: readonly Entry[], wanted = isPicture): string[] {
   const out: string[] = [];
-  collect(path, '', [realpathSync(path)], entries, out);
+  collect(path, '', [realpathSync(path)], entries, out, wanted);
   return out;
 }
+
+/** Paths of the files below a folder, from it, that are wanted by their name. Throws DataError where a folder cannot be read. */
+export const filesIn = (path: string, wanted: (name: string) => boolean): string[] =>
+  namesBelow(path, entriesOf(path), wanted);
 
 /** Pictures below a folder, in order of their paths. Throws DataError where a folder cannot be read. */
 export const picturesIn = (path: string): string[] => namesBelow(path, entriesOf(path)).map((n) => join(path, n));

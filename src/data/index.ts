@@ -19,7 +19,18 @@ export {
   sourceName,
 } from './dataset.ts';
 export { type ExampleSchema, encodeExample, imageExample } from './example.ts';
+export {
+  type ArrayDescription,
+  describeMatrix,
+  featureHeader,
+  type MatrixDescription,
+  openFeatures,
+  readFeature,
+  writeFeatures,
+} from './features.ts';
 export type { NewImage, SetWriter } from './format.ts';
+export { type Landmarks, parseLandmarks } from './landmarks.ts';
+export { type DevkitList, formatDevkitList, readDevkitList, readNameLines } from './megaface.ts';
 export {
   type Metadata,
   type OpenPackedOptions,
@@ -29,7 +40,6 @@ export {
   verifyPacked,
 } from './packed.ts';
 export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
-export { type Landmarks, parseLandmarks } from './landmarks.ts';
 export { contiguousFolds, formatPairs, type NamedImages, parsePairs } from './pairs.ts';
 export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './recordioSet.ts';
 export {

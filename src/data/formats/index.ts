@@ -2,6 +2,7 @@
 import type { DataFormat } from '../format.ts';
 import { folderFormat } from './folder.ts';
 import { listFormat } from './list.ts';
+import { megafaceFormat } from './megaface.ts';
 import { packedFormat } from './packed.ts';
 import { recordioFormat } from './recordio.ts';
 import { tfrecordFormat } from './tfrecord.ts';
@@ -12,6 +13,7 @@ export const formats: readonly DataFormat[] = [
   recordioFormat,
   tfrecordFormat,
   verificationBinFormat,
+  megafaceFormat,
   folderFormat,
   listFormat,
 ];
