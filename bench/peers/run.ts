@@ -166,7 +166,7 @@ class Peer {
 const message = (what: string, todo: string) => `${what}\n${todo}`;
 
 /** Installs bench/peers/node_modules from its lock file if it is not there. */
-async function ensureInstalled(install: boolean | undefined, log: (line: string) => void): Promise<void> {
+export async function ensureInstalled(install: boolean | undefined, log: (line: string) => void): Promise<void> {
   if (!existsSync(`${folder}package-lock.json`))
     throw new UsageError(
       message(
@@ -182,9 +182,9 @@ async function ensureInstalled(install: boolean | undefined, log: (line: string)
         'Run it through npm: npm run bench -- peers.',
       ),
     );
-  if (existsSync(`${folder}node_modules/onnxruntime-web`)) return;
+  if (existsSync(`${folder}node_modules/onnxruntime-web`) && existsSync(`${folder}node_modules/sharp`)) return;
   const what =
-    'bench/peers: onnxruntime-web, onnxruntime-node, TensorFlow.js and jax-js, about 500 MB in bench/peers/node_modules';
+    'bench/peers: onnxruntime-web, onnxruntime-node, TensorFlow.js, jax-js and two JPEG decoders, about 500 MB in bench/peers/node_modules';
   if (!install) {
     const hint = 'Pass --install (install: true), or run npm ci --ignore-scripts in bench/peers.';
     if (!process.stdin.isTTY) throw new UsageError(message(`${what} are not installed.`, hint));

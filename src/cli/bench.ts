@@ -8,6 +8,7 @@ import { wholeOption } from './device.ts';
 import { print, printJson } from './output.ts';
 
 interface BenchFlags {
+  readonly data?: string;
   readonly device?: string;
   readonly threads?: string;
   readonly mode?: string;
@@ -34,6 +35,8 @@ const means: Readonly<Record<WorkName, string>> = {
     'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to); with --device webgpu a training step next to TensorFlow.js in Chromium',
 };
 
+const dataMeans =
+  'decoding of JPEG next to other decoders, reading each data format, batches, and whether training waits for them';
 const tuneMeans = "choose the tiles of WebGPU's matrix products on this adapter, and write them to kernels/tiles.ts";
 
 function checkFile(name: 'out' | 'trace', file: string | undefined): void {
@@ -68,6 +71,13 @@ const batchesOf = (text: string | undefined): number[] | undefined =>
     ?.split(',')
     .map((b) => wholeOption('batch', b))
     .filter((b) => b !== undefined);
+
+function secondsOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const seconds = Number(text);
+  if (seconds > 0 && seconds <= 3600) return seconds;
+  throw new UsageError(`--seconds: expected a number above 0 and up to 3600, got '${text}'\nExample: --seconds 0.5.`);
+}
 
 /** `bench tune`. Its products and candidates are fixed, so it takes few of the options. */
 async function tune(works: readonly string[], flags: BenchFlags): Promise<void> {
@@ -117,13 +127,45 @@ async function peersInPage(flags: BenchFlags): Promise<void> {
   else if (out !== undefined) print(`Written: ${out}`);
 }
 
+/** `bench data`: decoding, reading and batches; no kernels, so it takes few of the options. */
+async function dataWork(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.length > 1)
+    throw new UsageError(
+      `bench data: expected nothing else, got ${works.join(', ')}\nMeasure the rest in another run.`,
+    );
+  const { data, batch, seconds, rounds, out, json, install, torch: _torch, ...others } = flags;
+  for (const name of Object.keys(others))
+    throw new UsageError(
+      `bench data: expected --data, --batch, --seconds, --rounds, --install, --out or --json, got --${name}\nLeave it out.`,
+    );
+  checkFile('out', out);
+  const [n, r] = [wholeOption('batch', batch), wholeOption('rounds', rounds)];
+  const time = secondsOf(seconds);
+  const { benchData } = await import('../../bench/data.ts');
+  const report = await benchData({
+    ...(data === undefined ? {} : { data }),
+    ...(n === undefined ? {} : { batch: n }),
+    ...(r === undefined ? {} : { rounds: r }),
+    ...(time === undefined ? {} : { seconds: time }),
+    ...(out === undefined ? {} : { out }),
+    install: install ?? false,
+    log: (line) => process.stderr.write(`${line}\n`),
+    ...(json ? {} : { print }),
+  });
+  if (json) printJson(report);
+  else if (out !== undefined) print(`Written: ${out}`);
+}
+
 async function bench(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.includes('data')) return dataWork(works, flags);
+  if (flags.data !== undefined)
+    throw new UsageError(`--data: expected with bench data alone, got ${works.join(', ') || 'no work'}\nLeave it out.`);
   if (works.includes('tune')) return tune(works, flags);
   if (works.length === 1 && works[0] === 'peers' && flags.device === 'webgpu') return peersInPage(flags);
   for (const w of works)
     if (!Object.hasOwn(means, w))
       throw new UsageError(
-        `bench: expected one of ${Object.keys(means).join(', ')} or tune, got '${w}'\nName what to measure, or nothing for all but peers.`,
+        `bench: expected one of ${Object.keys(means).join(', ')}, data or tune, got '${w}'\nName what to measure, or nothing for all but peers.`,
       );
   const { out, trace, profile, torch, install } = flags;
   const devices = devicesOf(flags, works);
@@ -133,11 +175,7 @@ async function bench(works: readonly string[], flags: BenchFlags): Promise<void>
     throw new UsageError(
       `--${profile ? 'profile' : 'trace'}: expected forward or train among what is measured, got ${works.join(', ')}\nExample: facegrad bench train --profile.`,
     );
-  const seconds = flags.seconds === undefined ? undefined : Number(flags.seconds);
-  if (seconds !== undefined && !(seconds > 0 && seconds <= 3600))
-    throw new UsageError(
-      `--seconds: expected a number above 0 and up to 3600, got '${flags.seconds}'\nExample: --seconds 0.5.`,
-    );
+  const seconds = secondsOf(flags.seconds);
   const batches = batchesOf(flags.batch);
   const whole = (name: 'threads' | 'classes' | 'rounds') => {
     const n = wholeOption(name, flags[name]);
@@ -185,13 +223,14 @@ export function register(program: Command): void {
     .option('--rounds <n>', 'turns of engines that are compared (default: 3)')
     .option('--profile', 'forward, train: a table of kernels with calls, time, share, GFLOP/s, GB/s')
     .option('--trace <file>', 'forward, train: every kernel call, for chrome://tracing and ui.perfetto.dev')
+    .option('--data <set>', 'data: the pictures to measure with (default: synthetic faces)')
     .option('--no-torch', 'train: leave PyTorch out')
-    .option('--install', 'peers: install them without asking, about 500 MB')
+    .option('--install', 'peers, data: install what is compared with without asking, about 500 MB')
     .option('--json', 'machine, commit, results and summaries as JSON')
     .option('--out <file>', 'also write that JSON to a file')
     .addHelpText(
       'after',
-      `\nWorks:\n${Object.entries({ ...means, tune: tuneMeans })
+      `\nWorks:\n${Object.entries({ ...means, data: dataMeans, tune: tuneMeans })
         .map(([w, m]) => `  ${w.padEnd(width)}  ${m}`)
         .join(
           '\n',
