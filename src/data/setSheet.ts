@@ -10,9 +10,9 @@ import type { RgbImage } from '../image/decode.ts';
 import { resize } from '../image/resize.ts';
 import { contactSheet } from '../image/sheet.ts';
 import type { Dataset, PairTable } from './dataset.ts';
-import { spread } from './inspect.ts';
 import { labelsOf, type People, peopleOf } from './people.ts';
 import { readPicture } from './readImage.ts';
+import { numbersWhere, spread } from './setFacts.ts';
 
 export interface SetSheetOptions {
   /** People, or rows of pairs. Default 10. */
@@ -51,7 +51,7 @@ const shown = (name: string) => name.replaceAll('_', ' ').trim() || '?';
 
 function rowsOfPeople(set: Dataset, people: People, rows: number, columns: number, tile: number, key: Key): Tile[][] {
   const { starts, images } = people;
-  const present = Int32Array.from(starts.keys()).filter((l) => l < set.classes && starts[l + 1]! > starts[l]!);
+  const present = numbersWhere(set.classes, (l) => starts[l + 1]! > starts[l]!);
   return Array.from(spread(rows, present.length, key), (k) => {
     const label = present[k]!;
     const from = starts[label]!;
@@ -69,7 +69,7 @@ function rowsOfPeople(set: Dataset, people: People, rows: number, columns: numbe
 /** Pairs of the same person to the left, of different ones to the right. */
 function rowsOfPairs(pairs: PairTable, rows: number, key: Key): Tile[][] {
   const side = (same: number): Tile[][] => {
-    const all = Int32Array.from(pairs.same.keys()).filter((k) => pairs.same[k] === same);
+    const all = numbersWhere(pairs.same.length, (k) => pairs.same[k] === same);
     return Array.from(spread(rows, all.length, fold(key, same)), (j) => {
       const k = all[j]!;
       return [

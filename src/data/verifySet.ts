@@ -9,6 +9,7 @@ import type { Dataset } from './dataset.ts';
 import { verifyPackedFile } from './formats/packed.ts';
 import type { Look } from './look.ts';
 import { repairFile } from './repair.ts';
+import { numbersWhere } from './setFacts.ts';
 
 /** Of a list that may be long, how many are given by name; counts are of all. */
 const mostGiven = 10_000;
@@ -140,7 +141,7 @@ export class Verifier {
 
   private copies(): Verified['duplicates'] {
     const { low, high, state } = this;
-    const order = Uint32Array.from(state.keys()).filter((i) => state[i] === 1);
+    const order = numbersWhere(state.length, (i) => state[i] === 1);
     order.sort((a, b) => high[a]! - high[b]! || low[a]! - low[b]! || a - b);
     const across: Duplicate[] = [];
     const within: Duplicate[] = [];
