@@ -2,11 +2,13 @@
  * Pictures for the commands that use a network: which files are meant, reading them in the network's size, and their
  * embeddings, read ahead of the network.
  */
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { basename, join, relative, sep } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { UsageError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
-import { isPicture, picturesIn } from '../data/folder.ts';
+import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/folder.ts';
 import { openDataset } from '../data/open.ts';
 import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
@@ -25,7 +27,28 @@ export function oneOf<T extends string>(option: string, value: string, words: re
 /** A picture by the name that results show. */
 export interface Picture {
   readonly name: string;
+  /** Its path within its folder or set, '/' between its parts. */
+  readonly path: string;
+  /** −1 where the person is not known, or where pictures come from several folders or sets, whose labels would mix. */
+  readonly label: number;
   readonly source: ImageSource;
+}
+
+/** Labels of pictures in a folder, by their paths in it: those of the folder format; −1 where some are in no folder of a person. */
+function labelsIn(folder: string, names: readonly string[]): number[] {
+  if (existsSync(join(folder, identitiesFile))) {
+    const set = openFolder(folder);
+    const labels = new Map(Array.from({ length: set.length }, (_, i) => [set.imageName(i), set.label(i)]));
+    return names.map((n) => labels.get(n) ?? -1);
+  }
+  if (names.some((n) => !n.includes('/'))) return names.map(() => -1);
+  const people = new Map<string, number>();
+  return names.map((n) => {
+    const person = n.slice(0, n.indexOf('/'));
+    const label = people.get(person) ?? people.size;
+    people.set(person, label);
+    return label;
+  });
 }
 
 /**
@@ -35,6 +58,7 @@ export interface Picture {
  */
 export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
   const out: Picture[] = [];
+  const single = paths.length === 1;
   for (const path of paths) {
     const found = await stat(path).catch((e) => {
       throw ioError(`reading ${path}`, e);
@@ -42,15 +66,22 @@ export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
     if (found.isDirectory()) {
       const inside = picturesIn(path);
       if (inside.length > 0) {
-        for (const p of inside) out.push({ name: p, source: { kind: 'file', path: p } });
+        const below = inside.map((p) => relative(path, p).replaceAll(sep, '/'));
+        const labels = single ? labelsIn(path, below) : undefined;
+        inside.forEach((p, i) => {
+          out.push({ name: p, path: below[i]!, label: labels?.[i] ?? -1, source: { kind: 'file', path: p } });
+        });
         continue;
       }
     } else if (isPicture(path)) {
-      out.push({ name: path, source: { kind: 'file', path } });
+      out.push({ name: path, path: basename(path), label: -1, source: { kind: 'file', path } });
       continue;
     }
     const set = await openDataset(path);
-    for (let i = 0; i < set.length; i++) out.push({ name: set.imageName(i), source: set.source(i) });
+    for (let i = 0; i < set.length; i++) {
+      const name = set.imageName(i);
+      out.push({ name, path: name, label: single ? set.label(i) : -1, source: set.source(i) });
+    }
   }
   return out;
 }

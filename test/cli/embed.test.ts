@@ -3,11 +3,15 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
+import { memorySource } from '../../src/data/bytes.ts';
+import { readFeatureFiles } from '../../src/data/featureFiles.ts';
+import { openFeatures } from '../../src/data/features.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { loadEmbedder } from '../../src/evaluate/embedder.ts';
 import { combineFlip } from '../../src/evaluate/verification.ts';
 import { encodePng } from '../../src/image/encode.ts';
 import { readNpy } from '../../src/weights/npy.ts';
+import { readNpz } from '../../src/weights/npz.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
 import { picture, writePeople } from '../helpers/pictures.ts';
 import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
@@ -53,6 +57,35 @@ it('files in the order given, and a folder in the order of its names', async () 
   expect(Float32Array.from(embeddings[5].embedding)).toEqual(want[0]);
 });
 
+it('an archive with names and labels, a feature matrix, and a feature file per picture', async () => {
+  const run = (...args: string[]) => facegrad(['embed', '--weights', weights, ...args]);
+  const people = join(folder, 'faces');
+  const out = join(folder, 'b.npz');
+  expect((await run(people, '--out', out)).stdout).toBe(`${out}: embeddings [6, 16], names, labels\n`);
+  const npz = await readNpz(readFileSync(out), out);
+  expect(npz.get('names')).toEqual({ dtype: 'text', shape: [6], data: faces });
+  expect(npz.get('labels')).toEqual({ dtype: 'i32', shape: [6], data: Int32Array.of(0, 0, 1, 1, 2, 2) });
+  const { shape, data } = npz.get('embeddings')!;
+  expect(shape).toEqual([6, 16]);
+  const all = data as Float32Array;
+  expect([...all.subarray(80)]).toEqual([...(await rowsOf([[2, 1]]))[0]!]);
+  // Labels of several folders would mix, and files are of nobody known.
+  expect((await run(faces[0]!, faces[2]!, '--out', out)).stdout).toBe(`${out}: embeddings [2, 16], names\n`);
+
+  const matrix = join(folder, 'b.feat');
+  expect((await run(people, '--out', matrix)).code).toBe(0);
+  const rows = await openFeatures(memorySource(readFileSync(matrix), matrix));
+  expect([rows.shape, ...(await rows.rows(0, 6))]).toEqual([[6, 16], ...all]);
+  expect(readFileSync(join(folder, 'b.names.txt'), 'utf8')).toBe(faces.map((p) => `${p}\n`).join(''));
+
+  const tree = join(folder, 'features');
+  const ended = await run(people, '--out', `${tree}/`, '--suffix', '_tiny.bin');
+  expect([ended.stderr, ended.stdout]).toEqual(['', `${tree}/: 6 feature files of 16 numbers\n`]);
+  const read = await readFeatureFiles(tree, { suffix: '_tiny.bin' });
+  expect(read.names.map((n) => join(people, n))).toEqual(faces);
+  expect(read.features).toEqual(all);
+});
+
 it('flip rules and unit length', async () => {
   const [upright, mirrored] = [(await rowsOf([[1, 0]]))[0]!, (await rowsOf([[1, 0]], true))[0]!];
   for (const flip of ['sum', 'concat'] as const) {
@@ -73,7 +106,9 @@ it('scales pictures of another size and says so once', async () => {
   for (const s of [0, 1]) writeFileSync(join(big, `${s}.png`), encodePng(picture(0, s, 48)));
   const ended = await facegrad(['embed', '--weights', weights, big, '--json']);
   expect(ended.code).toBe(0);
-  expect(ended.stderr.match(/warning: .*48x48 pixels, the network takes 32x32: such pictures are scaled/g)).toHaveLength(1);
+  expect(
+    ended.stderr.match(/warning: .*48x48 pixels, the network takes 32x32: such pictures are scaled/g),
+  ).toHaveLength(1);
   expect(JSON.parse(ended.stdout).embeddings).toHaveLength(2);
 });
 
@@ -87,8 +122,11 @@ it('bad input: one clear message, nothing written', async () => {
   mkdirSync(join(folder, 'none'));
   const out = join(folder, 'bad.npy');
   for (const [args, code, message] of [
-    [[faces[0]!], 2, /--out FILE\.npy, or --json/],
+    [[faces[0]!], 2, /--out FILE\.npy .*, or --json/],
     [[faces[0]!, '--out', join(folder, 'x.txt')], 2, /ends in \.npy/],
+    [[faces[0]!, '--out', out, '--suffix', '_a.bin'], 2, /--suffix: expected --out FOLDER\//],
+    [[faces[0]!, faces[0]!, '--out', `${join(folder, 'twice')}/`], 2, /would be '.*\.feat' again/],
+    [[faces[0]!, '--out', join(folder, 'none/there/x.npz')], 1, /expected its folder to be there/],
     [[faces[0]!, '--out', out, '--flip', 'twice'], 2, /--flip: expected none, sum, unitSum, concat, got 'twice'/],
     [[join(folder, 'missing.png'), '--out', out], 1, /missing\.png: ENOENT/],
     [[join(folder, 'none'), '--out', out], 1, /none: expected .jpg or .png pictures in this folder, found none/],
