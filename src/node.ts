@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { type Embedder, type EmbedderOptions, loadEmbedder as fromBytes } from './evaluate/embedder.ts';
 import { ioError } from './train/checkpointFile.ts';
 
+export { type CatalogueEntry, catalogue, catalogueEntry } from '../datasets/catalogue.ts';
 export {
   type SyntheticOptions,
   type SyntheticPairsOptions,
@@ -10,6 +11,7 @@ export {
   syntheticPairs,
   syntheticSet,
 } from '../datasets/synthetic.ts';
+export { type CatalogueCheck, checkCatalogue } from './data/catalogueCheck.ts';
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export {
   type FeatureFilesOptions,

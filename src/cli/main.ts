@@ -14,6 +14,7 @@ const commands = {
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
   prepare: { means: 'convert data sets from any format to any other', load: () => import('./prepare.ts') },
   inspect: { means: 'say what a data set holds and whether it is sound', load: () => import('./inspect.ts') },
+  datasets: { means: 'list face data sets, and check what was fetched', load: () => import('./datasets.ts') },
   augment: { means: 'show what random changes of the pictures do', load: () => import('./augment.ts') },
   bench: { means: 'measure speed on this machine', load: () => import('./bench.ts') },
   doctor: { means: 'say which devices and kernels are in use here, and why', load: () => import('./doctor.ts') },
