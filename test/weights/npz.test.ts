@@ -124,6 +124,94 @@ it('reads a stored matrix by rows, and nothing else of the archive', async () =>
   await expect(npz.read('n')).rejects.toThrow(/a\.npz: expected an array "n", but it has other, m/);
 });
 
+it('an archive beyond 4 GiB (zip64) is read by rows', async () => {
+  const rows = 2_500_000;
+  const start = writeNpy({ dtype: 'f32', shape: [0, 512], data: new Float32Array(0) });
+  const header = Buffer.from(start).toString('latin1').replace('(0, 512)', `(${rows}, 512)`);
+  const npy = Buffer.from(header.slice(0, 127 - String(rows).length + 1).padEnd(127) + header.slice(-1), 'latin1');
+  const size = npy.length + rows * 2048;
+  const name = Buffer.from('embeddings.npy');
+  const wide = (...parts: [number | bigint, number][]) =>
+    Buffer.concat(
+      parts.map(([v, n]) => {
+        const b = Buffer.alloc(8);
+        b.writeBigUInt64LE(BigInt(v));
+        return b.subarray(0, n);
+      }),
+    );
+  const none = 0xffffffff;
+  const sizes: [number, number][] = [
+    [size, 8],
+    [size, 8],
+  ];
+  const common: [number, number][] = [
+    [45, 2],
+    [0, 2],
+    [0, 2],
+    [0, 2],
+    [33, 2],
+    [0, 4],
+    [none, 4],
+    [none, 4],
+    [name.length, 2],
+  ];
+  const local = Buffer.concat([wide([0x04034b50, 4], ...common, [20, 2]), name, wide([1, 2], [16, 2], ...sizes)]);
+  const directory = Buffer.concat([
+    wide([0x02014b50, 4], [45, 2], ...common, [20, 2], [0, 2], [0, 2], [0, 2], [0, 4], [0, 4]),
+    name,
+    wide([1, 2], [16, 2], ...sizes),
+  ]);
+  const from = local.length + size;
+  const end = wide(
+    [0x06064b50, 4],
+    [44, 8],
+    [45, 2],
+    [45, 2],
+    [0, 4],
+    [0, 4],
+    [1, 8],
+    [1, 8],
+    [directory.length, 8],
+    [from, 8],
+    [0x07064b50, 4],
+    [0, 4],
+    [from + directory.length, 8],
+    [1, 4],
+    [0x06054b50, 4],
+    [0, 2],
+    [0, 2],
+    [1, 2],
+    [1, 2],
+    [directory.length, 4],
+    [none, 4],
+    [0, 2],
+  );
+  const parts: [number, Buffer][] = [
+    [0, Buffer.concat([local, npy])],
+    [from - 4, Buffer.concat([wide([0x40490fdb, 4]), directory, end])],
+  ];
+  const total = from + directory.length + end.length;
+  // Zeros but for the beginning and the end.
+  const source: ByteRanges = {
+    name: 'big.npz',
+    size: total,
+    async read(at, length) {
+      expect(at + length).toBeLessThanOrEqual(total);
+      expect(length).toBeLessThan(1 << 20);
+      const out = new Uint8Array(length);
+      for (const [start, bytes] of parts)
+        for (let i = Math.max(at, start); i < Math.min(at + length, start + bytes.length); i++)
+          out[i - at] = bytes[i - start]!;
+      return out;
+    },
+  };
+  const npz = await openNpz(source);
+  const m = await npz.rows('embeddings');
+  expect([m.length, m.width]).toEqual([rows, 512]);
+  expect([...(await m.rows(rows - 1, 1)).subarray(510)]).toEqual([0, Math.fround(Math.PI)]);
+  await expect(npz.read('embeddings')).rejects.toThrow(/unpacks to 5120000128 bytes, the limit is 4294967296/);
+});
+
 describe('hostile and damaged archives', () => {
   const array = writeNpy({ dtype: 'f32', shape: [2], data: Float32Array.of(1, 2) });
   const crc = 0x12345678;
