@@ -63,7 +63,7 @@ export {
 export { type AlignedCheck, type AlignedSetCheck, looksAligned, looksAlignedSet } from './image/alignedCheck.ts';
 export { type AugmentSpec, augment, augmentPresets, formatAugment, parseAugment } from './image/augment.ts';
 export { decodeImage, type RgbImage } from './image/decode.ts';
-export { encodeJpeg, encodePng } from './image/encode.ts';
+export { encodeJpeg, encodePng, type JpegOptions, type Subsampling } from './image/encode.ts';
 /** Pixel filters, from an RGB image to an RGB image. */
 export * as filters from './image/filters.ts';
 export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';

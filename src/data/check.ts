@@ -106,8 +106,8 @@ export interface Repaired extends ImageBytes {
 }
 
 /**
- * Saves a picture that a check finds repairable: what arrived of it, in RGB, at the size asked for, encoded anew (a JPEG as JPEG, 4:4:4,
- * other files as PNG, pixels as pixels). Undefined where nothing is wrong, or nothing can be saved.
+ * Saves a picture that a check finds repairable: what arrived of it, in RGB, at the size asked for, encoded anew (a JPEG as JPEG, 4:2:0
+ * where it was and 4:4:4 otherwise, other files as PNG, pixels as pixels). Undefined where nothing is wrong, or nothing can be saved.
  * @param options.quality of JPEG, 1 to 100; default 95
  */
 export function repairPicture(
@@ -115,10 +115,12 @@ export function repairPicture(
   name: string,
   options: CheckOptions & { readonly quality?: number } = {},
 ): Repaired | undefined {
-  const { ok, repairable, problem, image, format } = checkPicture(picture, name, options);
+  const { ok, repairable, problem, image, format, facts } = checkPicture(picture, name, options);
   if (ok || !repairable || !image || problem === undefined) return undefined;
   const [height, width] = options.size ?? [image.height, image.width];
   const right = image.width === width && image.height === height ? image : resize(image, width, height);
   if (format === 'raw') return { bytes: right.data, raw: { width, height }, repaired: problem };
-  return { bytes: format === 'jpeg' ? encodeJpeg(right, options.quality) : encodePng(right), repaired: problem };
+  if (format !== 'jpeg') return { bytes: encodePng(right), repaired: problem };
+  const subsampling = facts?.subsampling === '4:2:0' ? '4:2:0' : '4:4:4';
+  return { bytes: encodeJpeg(right, options.quality, { subsampling }), repaired: problem };
 }

@@ -1,10 +1,12 @@
 /**
- * RGB pixels to image files: PNG (lossless) by fast-png, JPEG (4:4:4 baseline) by jpeg-js.
+ * RGB pixels to image files: PNG (lossless) by fast-png, JPEG (baseline) by jpegEncode.ts.
  */
 import { encode as writePng } from 'fast-png';
-import jpegJs from 'jpeg-js';
 import { ShapeError, UsageError } from '../core/errors.ts';
 import type { RgbImage } from './jpeg.ts';
+import { type Subsampling, subsamplings, writeJpeg } from './jpegEncode.ts';
+
+export type { Subsampling };
 
 function check(op: string, { width, height, data }: RgbImage): void {
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
@@ -25,19 +27,32 @@ export function encodePng(image: RgbImage): Uint8Array {
   return writePng({ width: image.width, height: image.height, data: image.data, depth: 8, channels: 3 });
 }
 
-/** A JPEG file of RGB bytes [height, width, 3]; `quality` 1 to 100, default 95. */
-export function encodeJpeg(image: RgbImage, quality = 95): Uint8Array {
+export interface JpegOptions {
+  /** How much chroma is kept. Default '4:2:0', what OpenCV and Pillow write and data sets hold. */
+  readonly subsampling?: Subsampling;
+}
+
+/**
+ * A JPEG file (baseline) of RGB bytes [height, width, 3], the same bytes as OpenCV and Pillow write with libjpeg-turbo.
+ * @param quality whole, 1 to 100; default 95
+ * @throws ShapeError where the length does not fit, or a side is over 65500 pixels, libjpeg's limit; UsageError on other values
+ * of quality and subsampling
+ */
+export function encodeJpeg(image: RgbImage, quality = 95, { subsampling = '4:2:0' }: JpegOptions = {}): Uint8Array {
   check('encodeJpeg', image);
-  if (!(quality >= 1 && quality <= 100)) {
-    throw new UsageError(`encodeJpeg: quality must be 1 to 100, got ${quality}\npass a number in that range`);
+  const { width, height } = image;
+  if (Math.max(width, height) > 65500) {
+    throw new ShapeError(
+      `encodeJpeg: a JPEG may have 65500 pixels a side, got ${width}x${height}\nmake the picture smaller, or write a PNG`,
+    );
   }
-  const { width, height, data } = image;
-  const rgba = new Uint8Array(width * height * 4);
-  for (let i = 0, o = 0; i < data.length; i += 3, o += 4) {
-    rgba[o] = data[i]!;
-    rgba[o + 1] = data[i + 1]!;
-    rgba[o + 2] = data[i + 2]!;
-    rgba[o + 3] = 255;
+  if (!Number.isInteger(quality) || quality < 1 || quality > 100) {
+    throw new UsageError(`encodeJpeg: quality must be 1 to 100, got ${quality}\npass a whole number in that range`);
   }
-  return new Uint8Array(jpegJs.encode({ width, height, data: rgba }, quality).data);
+  if (!subsamplings.includes(subsampling)) {
+    throw new UsageError(
+      `encodeJpeg: subsampling must be one of ${subsamplings.join(', ')}, got ${subsampling}\npass one of them`,
+    );
+  }
+  return writeJpeg(image, quality, subsampling);
 }

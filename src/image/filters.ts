@@ -167,7 +167,7 @@ export function pad(image: RgbImage, margins: Margins, level = 0): RgbImage {
   return { width, height, data };
 }
 
-/** The picture after being written as a JPEG file (4:4:4 baseline) and read again. @param quality 1 to 100 */
+/** The picture after being written as a JPEG file (4:2:0) and read again, as by OpenCV. @param quality 1 to 100 */
 export const recompress = (image: RgbImage, quality: number): RgbImage =>
   decodeJpeg(encodeJpeg(image, quality), 'recompress', 100e6);
 

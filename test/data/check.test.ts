@@ -161,6 +161,17 @@ describe('repairPicture', () => {
     const small = repairPicture({ bytes: jpeg }, 'x', { size: [20, 24], quality: 90 })!;
     expect(pictureFacts(small.bytes, 'y')).toMatchObject({ format: 'jpeg', width: 24, height: 20 });
   });
+  it('keeps the resolution of chroma', () => {
+    for (const [stored, then] of [
+      ['4:2:0', '4:2:0'],
+      ['4:2:2', '4:4:4'],
+      ['4:4:4', '4:4:4'],
+    ] as const) {
+      const bytes = encodeJpeg(face, 95, { subsampling: stored });
+      const saved = repairPicture({ bytes }, 'x', { size: [20, 24] })!;
+      expect(pictureFacts(saved.bytes, 'y').subsampling).toBe(then);
+    }
+  });
   it('takes any damage', async () => {
     const run = (b: Uint8Array) => {
       const { ok, repairable } = checkPicture({ bytes: b }, 'f');

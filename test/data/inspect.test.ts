@@ -127,7 +127,7 @@ describe('a folder with all kinds of damage', () => {
     const s = set.sample;
     expect(s).toMatchObject({ images: 9, decoded: 7, bad: 2, grey: 1, turned: 0, otherSizes: 0 });
     expect(s.formats).toEqual({ jpeg: 7, png: 1, unknown: 1 });
-    expect(s.subsampling).toEqual({ '4:4:4': 7 });
+    expect(s.subsampling).toEqual({ '4:2:0': 7 });
     expect(s.sizes).toEqual([
       { width: 64, height: 64, images: 7 },
       { width: 48, height: 48, images: 1 },
@@ -200,9 +200,11 @@ describe('repair in place', () => {
     expect(v.badPictures[1]).toMatchObject({ name: 'Bob/1.jpg', notRepaired: 'too little of it is there' });
     expect(readFileSync(`${cut}.bad`).equals(before)).toBe(true);
     expect(existsSync(`${cut}.part`)).toBe(false);
-    const [now, once] = [decodeImage(readFileSync(cut), cut), picture(0, 1, 64)];
+    const whole = decodeImage(encodeJpeg(picture(0, 1, 64), 95), 'whole');
+    const now = decodeImage(readFileSync(cut), cut);
     const upper = 64 * 40 * 3;
-    const apart = now.data.subarray(0, upper).reduce((sum, x, i) => sum + Math.abs(x - once.data[i]!), 0) / upper;
+    const apart = now.data.subarray(0, upper).reduce((sum, x, i) => sum + Math.abs(x - whole.data[i]!), 0) / upper;
+    // noise of single pixels loses some chroma in each round
     expect(apart).toBeLessThan(6);
     // What is repaired is one of the set; its original is not.
     const again = await inspectImages(folder, { verify: true, repair: true });
