@@ -15,9 +15,10 @@ export interface ByteSource {
   readonly container: string | Blob;
   /**
    * The bytes from `at` on; a view that is not to be written to.
+   * @param into memory of at least `length` bytes that may be used for them
    * @throws DataError naming source and offset where it ends before `at + length`
    */
-  read(at: number, length: number): Promise<Uint8Array>;
+  read(at: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 

@@ -30,10 +30,10 @@ export async function fileSource(path: string): Promise<ByteSource> {
     name: path,
     size,
     container: path,
-    async read(at, length) {
+    async read(at, length, into) {
       checkRange({ name: path, size }, at, length);
-      // Not from a pool: callers keep views.
-      const out = new Uint8Array(length);
+      // Not from a pool of ours: callers keep views.
+      const out = into ? into.subarray(0, length) : new Uint8Array(length);
       try {
         for (let done = 0; done < length; ) {
           const { bytesRead } = await file.read(out, done, length - done, at + done);

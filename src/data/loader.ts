@@ -36,7 +36,10 @@ export interface LoaderOptions {
   readonly sampler?: PeoplePerBatch;
   /** Leave out the last, smaller batch of an epoch. Default true. */
   readonly dropLast?: boolean;
-  /** Bytes of decoded pixels to keep, 0 for none; of a larger set the first pictures are kept. Default 512 MB. */
+  /**
+   * Bytes of decoded pixels to keep, 0 for none. Of a larger set the first pictures are kept, of one more than four times as
+   * large none: they would hardly help. Default 512 MB.
+   */
   readonly cacheBytes?: number;
 }
 
@@ -101,9 +104,13 @@ export function createLoader(options: LoaderOptions): Loader {
   const augment = checkAugment(spec);
   const augmented = Object.keys(augment).length > 0;
   const bytes = size[0] * size[1] * 3;
-  const kept = Math.min(dataset.length, Math.floor(cacheBytes / bytes));
+  const room = Math.floor(cacheBytes / bytes);
+  const kept = 4 * room < dataset.length ? 0 : Math.min(dataset.length, room);
   const cache = kept > 0 ? { pixels: shared(kept * bytes), filled: shared(kept) } : undefined;
   const pool = createPool(workers);
+
+  // Batches are handed out as copies: engines do not count shared memory when they decide to collect garbage.
+  const free: Uint8Array[] = [];
 
   let orderEpoch = -1;
   let order: Int32Array = new Int32Array(0);
@@ -130,7 +137,8 @@ export function createLoader(options: LoaderOptions): Loader {
     const chosen = orderOf(epoch).slice(first, first + rows);
     const flips = fold(fold(key, 'flip'), epoch);
     const draws = fold(fold(key, 'augment'), epoch);
-    const images = shared(rows * bytes);
+    const buffer = free.pop() ?? shared(batch * bytes);
+    const images = buffer.subarray(0, rows * bytes);
     const request = { images, size, augment, cache };
     const itemOf = (row: number): BatchItem => ({
       source: dataset.source(chosen[row]!),
@@ -155,7 +163,10 @@ export function createLoader(options: LoaderOptions): Loader {
       }
       todo = bad.map((b) => b.row);
     }
-    return { images, labels: Int32Array.from(chosen, (i) => dataset.label(i)), epoch, step, bad: replaced };
+    const labels = Int32Array.from(chosen, (i) => dataset.label(i));
+    const prepared = { images: images.slice(), labels, epoch, step, bad: replaced };
+    free.push(buffer);
+    return prepared;
   };
 
   let position = 0;

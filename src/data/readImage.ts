@@ -41,8 +41,31 @@ const opener = (source: ImageSource) => (source.kind === 'file' ? wholeFile : co
 /** The bytes of an image as its set stores them. Throws DataError naming the file. */
 export const readBytes = (source: ImageSource): Promise<ImageBytes> => imageBytes(source, opener(source));
 
+/** Memory for files while they are decoded, so that reading leaves little to collect. */
+const scratch: Uint8Array[] = [];
+const scratchBytes = 1 << 18;
+
 /** The picture of a source at its own size. Throws DataError naming the file. */
-export const readPicture = (source: ImageSource): Promise<RgbImage> => openImage(source, opener(source));
+export async function readPicture(source: ImageSource): Promise<RgbImage> {
+  if (source.kind === 'file') return openImage(source, wholeFile);
+  const memory = scratch.pop() ?? new Uint8Array(scratchBytes);
+  let free = true;
+  const image = await openImage(source, async (path) => {
+    const file = await container(path);
+    return {
+      ...file,
+      read(at, length) {
+        const fits = free && length <= scratchBytes;
+        free &&= !fits;
+        return file.read(at, length, fits ? memory : undefined);
+      },
+    };
+  });
+  // Bare pixels are still where they were read.
+  const kept = image.data.buffer === memory.buffer ? { ...image, data: image.data.slice() } : image;
+  scratch.push(memory);
+  return kept;
+}
 
 /** RGB pixels [h, w, 3] of a source, resized if its own size differs. */
 export async function readImage(source: ImageSource, [height, width]: readonly [number, number]): Promise<Uint8Array> {

@@ -1,6 +1,6 @@
 /** An image source to its bytes and pixels. Browser-safe: who reads paths is an argument (readImage.ts passes Node's files). */
 import { syntheticFace } from '../../datasets/syntheticFace.ts';
-import { UsageError } from '../core/errors.ts';
+import { DataError, UsageError } from '../core/errors.ts';
 import { decodeImage, type RgbImage } from '../image/decode.ts';
 import { type ByteSource, blobSource } from './bytes.ts';
 import { type ImageSource, type RawSize, sourceName } from './dataset.ts';
@@ -52,7 +52,13 @@ export async function imageBytes(source: ImageSource, open: OpenPath = noPaths):
 
 /** Bytes as pixels. Throws DataError naming the image. */
 export function decodeBytes({ bytes, raw }: ImageBytes, name: string): RgbImage {
-  return raw ? { ...raw, data: bytes } : decodeImage(bytes, name);
+  if (!raw) return decodeImage(bytes, name);
+  const wanted = raw.width * raw.height * 3;
+  if (bytes.length !== wanted)
+    throw new DataError(
+      `${name}: expected the ${wanted} bytes of ${raw.width}x${raw.height} RGB pixels, got ${bytes.length}\nThe set is damaged: write or fetch it again.`,
+    );
+  return { ...raw, data: bytes };
 }
 
 /** The picture of a source at its own size. Throws DataError naming the file. */
