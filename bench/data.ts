@@ -14,9 +14,9 @@ import { syntheticSet } from '../datasets/synthetic.ts';
 import { DataError } from '../src/core/errors.ts';
 import { keyOf, permutation } from '../src/core/random.ts';
 import type { Dataset, ImageSource } from '../src/data/dataset.ts';
-import { createLoader, type LoaderOptions } from '../src/data/loader.ts';
+import { createLoader, type LoaderOptions } from '../src/data/load/loader.ts';
 import { openDataset } from '../src/data/open.ts';
-import { prepare } from '../src/data/prepare.ts';
+import { prepare } from '../src/data/prepare/prepare.ts';
 import { closeContainers, readBytes, readPicture } from '../src/data/readImage.ts';
 import { enableFastKernels } from '../src/device/v8.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
@@ -205,7 +205,7 @@ async function jpegSet(path: string | undefined, folder: string): Promise<Datase
 }
 
 async function writeSet(set: Dataset, path: string): Promise<void> {
-  const { createPackedFile } = await import('../src/data/formats/packed.ts');
+  const { createPackedFile } = await import('../src/data/formats/packedFormat.ts');
   const writer = await createPackedFile(path);
   for (let i = 0; i < set.length; i++) {
     const { bytes } = await readBytes(set.source(i));

@@ -11,7 +11,6 @@ export {
   syntheticPairs,
   syntheticSet,
 } from '../datasets/synthetic.ts';
-export { type CatalogueCheck, checkCatalogue } from './data/catalogueCheck.ts';
 export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export {
   type FeatureFilesOptions,
@@ -19,7 +18,7 @@ export {
   type MergeOptions,
   mergeFeatureFiles,
   readFeatureFiles,
-} from './data/featureFiles.ts';
+} from './data/formats/featureFiles.ts';
 export {
   type ArrayDescription,
   describeMatrix,
@@ -27,25 +26,26 @@ export {
   openFeatures,
   readFeature,
   writeFeatures,
-} from './data/features.ts';
-export { folderDataset, pictureFolder } from './data/folder.ts';
-export { devkitDataset } from './data/formats/megaface.ts';
-export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packed.ts';
-export { createRecordIO, openRecordIO } from './data/formats/recordio.ts';
-export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecord.ts';
-export { type InspectOptions, inspect, type MatrixInspection, type SetInspection } from './data/inspect.ts';
-export { listDataset } from './data/list.ts';
-export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/loader.ts';
+} from './data/formats/features.ts';
+export { folderDataset, pictureFolder } from './data/formats/folder.ts';
+export { listDataset } from './data/formats/list.ts';
+export { devkitDataset } from './data/formats/megafaceFormat.ts';
+export type { Metadata, PackedDamage, PackedSet } from './data/formats/packed.ts';
+export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packedFormat.ts';
+export type { PackedOptions } from './data/formats/packedWriter.ts';
+export { createRecordIO, openRecordIO } from './data/formats/recordioFormat.ts';
+export type { TfRecordOptions } from './data/formats/tfrecord.ts';
+export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecordFormat.ts';
+export { type CatalogueCheck, checkCatalogue } from './data/inspect/catalogueCheck.ts';
+export { type InspectOptions, inspect, type MatrixInspection, type SetInspection } from './data/inspect/inspect.ts';
+export { type SetSheetOptions, setSheet } from './data/inspect/setSheet.ts';
+export { type Batch, createLoader, type Loader, type LoaderOptions } from './data/load/loader.ts';
+export type { PeoplePerBatch } from './data/load/sampler.ts';
 export { openDataset } from './data/open.ts';
 export { pairsOf } from './data/openPairs.ts';
-export type { Metadata, PackedDamage, PackedSet } from './data/packed.ts';
-export type { PackedOptions } from './data/packedWriter.ts';
-export { type Prepared, type PrepareEvent, type PrepareOptions, prepare } from './data/prepare.ts';
+export { type Prepared, type PrepareEvent, type PrepareOptions, prepare } from './data/prepare/prepare.ts';
 export { closeContainers, readImage, readPicture } from './data/readImage.ts';
 export { readPairs, readPairTable } from './data/readPairs.ts';
-export type { PeoplePerBatch } from './data/sampler.ts';
-export { type SetSheetOptions, setSheet } from './data/setSheet.ts';
-export type { TfRecordOptions } from './data/tfrecord.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { distance } from 'fastest-levenshtein';
 import { type CatalogueEntry, type Counts, catalogue, catalogueEntry } from '../../datasets/catalogue.ts';
 import { UsageError } from '../core/errors.ts';
-import { type CatalogueCheck, checkCatalogue } from '../data/catalogueCheck.ts';
+import { type CatalogueCheck, checkCatalogue } from '../data/inspect/catalogueCheck.ts';
 import { openDataset } from '../data/open.ts';
 import { closeContainers } from '../data/readImage.ts';
 import { readPairTable } from '../data/readPairs.ts';

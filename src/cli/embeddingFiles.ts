@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { DataError, UsageError } from '../core/errors.ts';
-import { writeFeatures } from '../data/features.ts';
+import { writeFeatures } from '../data/formats/features.ts';
 import { safePath } from '../data/pathName.ts';
 import { ioError, writeAtomically } from '../train/checkpointFile.ts';
 import { type NpyArray, writeNpy } from '../weights/npy.ts';

@@ -8,7 +8,7 @@ import { basename, join, relative, sep } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { UsageError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
-import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/folder.ts';
+import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/formats/folder.ts';
 import { openDataset } from '../data/open.ts';
 import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';

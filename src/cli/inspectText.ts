@@ -1,7 +1,7 @@
 /** The text of `facegrad inspect`: what was found of a set or an array, in lines for people. */
-import type { MatrixInspection, SetInspection } from '../data/inspect.ts';
-import type { PerIdentity, SampleFacts } from '../data/setFacts.ts';
-import type { Verified } from '../data/verifySet.ts';
+import type { MatrixInspection, SetInspection } from '../data/inspect/inspect.ts';
+import type { PerIdentity, SampleFacts } from '../data/inspect/setFacts.ts';
+import type { Verified } from '../data/inspect/verifySet.ts';
 
 export const count = (n: number): string => n.toLocaleString('en-US');
 const counted = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;

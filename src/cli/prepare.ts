@@ -3,7 +3,7 @@ import { Presets, SingleBar } from 'cli-progress';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { formats } from '../data/formats/index.ts';
-import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare.ts';
+import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare/prepare.ts';
 import { exitCodes, print, printJson, showDuration } from './output.ts';
 
 type Flags = Omit<PrepareOptions, 'sources' | 'out' | 'align' | 'onEvent' | 'signal'> & {

@@ -6,9 +6,6 @@ export { DataError, UsageError } from '../core/errors.ts';
 export { type DecodedImage, decodeImage, type RgbImage } from '../image/decode.ts';
 export { type PictureFacts, pictureFacts } from '../image/facts.ts';
 export { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, type Readable } from './bytes.ts';
-export { type Checked, type CheckOptions, checkPicture, type Repaired, repairPicture } from './check.ts';
-export { type ConcatOptions, concat, type SplitOptions, split, subset } from './combine.ts';
-export { crc32c } from './crc32c.ts';
 export {
   type Dataset,
   type ImageSource,
@@ -18,7 +15,8 @@ export {
   pairSetOf,
   sourceName,
 } from './dataset.ts';
-export { type ExampleSchema, encodeExample, imageExample } from './example.ts';
+export { crc32c } from './formats/crc32c.ts';
+export { type ExampleSchema, encodeExample, imageExample } from './formats/example.ts';
 export {
   type ArrayDescription,
   describeMatrix,
@@ -27,10 +25,9 @@ export {
   openFeatures,
   readFeature,
   writeFeatures,
-} from './features.ts';
-export type { NewImage, SetWriter } from './format.ts';
-export { type Landmarks, parseLandmarks } from './landmarks.ts';
-export { type DevkitList, formatDevkitList, readDevkitList, readNameLines } from './megaface.ts';
+} from './formats/features.ts';
+export type { NewImage, SetWriter } from './formats/format.ts';
+export { type DevkitList, formatDevkitList, readDevkitList, readNameLines } from './formats/megaface.ts';
 export {
   type Metadata,
   type OpenPackedOptions,
@@ -38,17 +35,34 @@ export {
   type PackedDamage,
   type PackedSet,
   verifyPacked,
-} from './packed.ts';
-export { type PackedOptions, type PackedState, packedState, packedWriter } from './packedWriter.ts';
-export { contiguousFolds, formatPairs, type NamedImages, parsePairs } from './pairs.ts';
-export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './recordioSet.ts';
+} from './formats/packed.ts';
+export { type PackedOptions, type PackedState, packedState, packedWriter } from './formats/packedWriter.ts';
+export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './formats/recordioSet.ts';
 export {
   type RecordIOSinks,
   type RecordIOState,
   type RecordIOWriterOptions,
   recordIOState,
   recordIOWriter,
-} from './recordioWriter.ts';
+} from './formats/recordioWriter.ts';
+export {
+  type RecordOptions,
+  readRecords,
+  type TfRecord,
+  type TfRecordOptions,
+  tfRecordDataset,
+  writeRecord,
+} from './formats/tfrecord.ts';
+export {
+  readVerificationBin,
+  type VerificationBinForm,
+  type VerificationBinOptions,
+  writeVerificationBin,
+} from './formats/verificationBin.ts';
+export { type Checked, type CheckOptions, checkPicture, type Repaired, repairPicture } from './inspect/check.ts';
+export { type Landmarks, parseLandmarks } from './landmarks.ts';
+export { contiguousFolds, formatPairs, type NamedImages, parsePairs } from './pairs.ts';
+export { type ConcatOptions, concat, type SplitOptions, split, subset } from './prepare/combine.ts';
 export {
   atLeast,
   atMost,
@@ -58,20 +72,6 @@ export {
   everything,
   exactly,
   type Selection,
-} from './select.ts';
+} from './prepare/select.ts';
+export { chain, type Treatment, treat } from './prepare/treat.ts';
 export { imageBytes, openImage } from './source.ts';
-export {
-  type RecordOptions,
-  readRecords,
-  type TfRecord,
-  type TfRecordOptions,
-  tfRecordDataset,
-  writeRecord,
-} from './tfrecord.ts';
-export { chain, type Treatment, treat } from './treat.ts';
-export {
-  readVerificationBin,
-  type VerificationBinForm,
-  type VerificationBinOptions,
-  writeVerificationBin,
-} from './verificationBin.ts';

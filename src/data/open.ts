@@ -3,7 +3,7 @@ import { open, stat } from 'node:fs/promises';
 import { DataError } from '../core/errors.ts';
 import type { Dataset } from './dataset.ts';
 import { fileError } from './files.ts';
-import type { DataFormat, OpenOptions } from './format.ts';
+import type { DataFormat, OpenOptions } from './formats/format.ts';
 import { formats } from './formats/index.ts';
 
 /** The format of a path, from its name and first bytes. Throws DataError where none fits, listing those known. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Dataset, type PairSet, type PairTable, pairSetOf } from './dataset.ts';
 import { fileError } from './files.ts';
-import { pictureFolder } from './folder.ts';
+import { pictureFolder } from './formats/folder.ts';
 import { type NamedImages, parsePairs } from './pairs.ts';
 
 /** Reads a file of pairs of a set's images. Throws DataError with file and line. */

@@ -4,7 +4,7 @@ import { DataError, UsageError } from '../core/errors.ts';
 import { decodeImage, type RgbImage } from '../image/decode.ts';
 import { type ByteSource, blobSource } from './bytes.ts';
 import { type ImageSource, type RawSize, sourceName } from './dataset.ts';
-import { recordContent } from './recordio.ts';
+import { recordContent } from './formats/recordio.ts';
 
 /** Opens a path; it stays open for the next image, so it is not closed here. */
 export type OpenPath = (path: string) => Promise<ByteSource>;

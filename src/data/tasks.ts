@@ -1,7 +1,8 @@
 /** What worker threads can be asked to do. A request is plain data; so is its answer. */
-import { fillBatch } from './fill.ts';
-import { lookAtPictures } from './look.ts';
-import { transformPicture } from './transform.ts';
+
+import { lookAtPictures } from './inspect/look.ts';
+import { fillBatch } from './load/fill.ts';
+import { transformPicture } from './prepare/transform.ts';
 
 export const tasks = { fill: fillBatch, check: lookAtPictures, transform: transformPicture } as const;
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
 import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { type Batch, createLoader } from '../data/loader.ts';
+import { type Batch, createLoader } from '../data/load/loader.ts';
 import { readImage } from '../data/readImage.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';

@@ -5,8 +5,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
 import { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, Scan } from '../../src/data/bytes.ts';
-import { crc32c } from '../../src/data/crc32c.ts';
 import { fileSink, fileSource } from '../../src/data/files.ts';
+import { crc32c } from '../../src/data/formats/crc32c.ts';
 import { safePath } from '../../src/data/pathName.ts';
 
 let folder = '';

@@ -1,11 +1,11 @@
 /** Packed files for tests: written in memory, read whole, taken apart at their joints. */
 import { DataError } from '../../src/core/errors.ts';
 import { memorySink, type Readable } from '../../src/data/bytes.ts';
-import { crc32c } from '../../src/data/crc32c.ts';
 import type { PairTable } from '../../src/data/dataset.ts';
-import type { NewImage, SetWriter } from '../../src/data/format.ts';
-import { openPacked, type PackedSet } from '../../src/data/packed.ts';
-import { type PackedOptions, type PackedState, packedWriter } from '../../src/data/packedWriter.ts';
+import { crc32c } from '../../src/data/formats/crc32c.ts';
+import type { NewImage, SetWriter } from '../../src/data/formats/format.ts';
+import { openPacked, type PackedSet } from '../../src/data/formats/packed.ts';
+import { type PackedOptions, type PackedState, packedWriter } from '../../src/data/formats/packedWriter.ts';
 import { imageBytes } from '../../src/data/source.ts';
 
 export interface Content {

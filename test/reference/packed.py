@@ -1,4 +1,4 @@
-"""Reads a packed file (.faces) by its description in src/data/packed.ts alone, and lists what it holds as JSON.
+"""Reads a packed file (.faces) by its description in src/data/formats/packed.ts alone, and lists what it holds as JSON.
 
 Run: python3 test/reference/packed.py FILE          every checksum is checked; it exits with 1 and says what is wrong
      python3 test/reference/packed.py FILE --write  writes the list to FILE with .json for .faces: the golden of the tests

@@ -12,7 +12,8 @@ const dataOf = (labels: readonly number[], classes: number): Dataset => ({
   length: labels.length,
   label: (i) => labels[i]!,
   identityName: (l) => `person${l}`,
-  imageName: () => 'a/1.jpg', source: () => ({ kind: 'bytes', name: 'x', bytes: new Uint8Array() }),
+  imageName: () => 'a/1.jpg',
+  source: () => ({ kind: 'bytes', name: 'x', bytes: new Uint8Array() }),
 });
 
 test('labels must fit the class count', () => {

@@ -1,140 +1,197 @@
 /**
- * A folder per identity on disk, with the pairs of a `pairs.txt` in it; a folder of pictures alone is read as a set whose
- * people are not known.
+ * A folder with one subfolder of pictures per identity (Node).
  *
- * Writing: a picture goes to its own name where that begins with its identity, else to `identity/name`. The order of images
- * is that of their names when they are read again. `identities.txt` is written where the order of names would give other labels.
+ * Of a picture the path below its identity is kept, nothing else, so that millions fit in memory. No file is looked at
+ * beyond its folder's listing.
  */
-import { existsSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
+import { type Dirent, existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
-import type { Dataset, PairTable } from '../dataset.ts';
+import type { Dataset } from '../dataset.ts';
 import { fileError } from '../files.ts';
-import { identitiesFile, openFolder } from '../folder.ts';
-import type { CreateOptions, DataFormat, NewImage, SetWriter } from '../format.ts';
-import { formatPairs } from '../pairs.ts';
-import { safePath } from '../pathName.ts';
-import { pictureWriter } from '../pictureWriter.ts';
-import { readPairTable } from '../readPairs.ts';
 
-const pairsFile = 'pairs.txt';
+/** In a folder while pictures are written to it: a line `path label` for each that is whole. */
+export const progressFile = '.facegrad-progress';
 
-/** The set with the pairs of its `pairs.txt`, read when they are first asked for: training does not need them. */
-function withPairs(set: Dataset, path: string): Dataset {
-  if (!existsSync(path)) return set;
-  let pairs: PairTable | undefined;
-  return {
-    ...set,
-    get pairs() {
-      pairs ??= readPairTable(path, set);
-      return pairs;
-    },
-  };
+export const isPicture = (name: string): boolean => /\.(jpe?g|png)$/i.test(name);
+
+/** Names the identities in the order of their labels, a folder a line. Empty: the people in this folder are not known. */
+export const identitiesFile = 'identities.txt';
+
+interface Entry {
+  readonly name: string;
+  readonly folder: boolean;
+  readonly link: boolean;
 }
 
-/** Writes a text whole or not at all. */
-async function writeText(path: string, text: string): Promise<void> {
+/** What is in a folder without hidden names, links followed, in code-unit order, so that labels are the same everywhere. */
+function entriesOf(path: string): Entry[] {
+  let entries: Dirent[];
   try {
-    await writeFile(`${path}.part`, text);
-    await rename(`${path}.part`, path);
+    entries = readdirSync(path, { withFileTypes: true });
   } catch (error) {
-    throw fileError(path, 'to write this file', error);
+    throw fileError(path, 'a readable folder', error);
   }
-}
-
-async function create(folder: string, options: CreateOptions = {}): Promise<SetWriter> {
-  const writer = await pictureWriter(folder, options);
-  /** The folder of each label that has pictures, and the other way round. */
-  const folderOf = new Map<number, string>();
-  const labelOf = new Map<string, number>();
-  /** Whether people are known, from the first image on. */
-  let known: boolean | undefined;
-  let nested = false;
-  const personOf = (path: string) => path.slice(0, path.indexOf('/'));
-  const check = (path: string, label: number, shown: string) => {
-    if (known !== undefined && known !== label >= 0)
-      throw new DataError(
-        `${folder}: expected ${known ? 'the person of every image' : 'images whose people are not known'} as before, but ${shown} has ${known ? 'none' : 'one'}\nWrite images of known and of unknown people to folders of their own.`,
-      );
-    if (label < 0) return;
-    const person = personOf(path);
-    const before = labelOf.get(person) ?? label;
-    if (before !== label || (folderOf.get(label) ?? person) !== person)
-      throw new DataError(
-        before !== label
-          ? `${folder}: expected people with names of their own, but '${person}' is label ${before} and label ${label} (${shown})\nRename one.`
-          : `${folder}: expected one name for label ${label}, got '${folderOf.get(label)}' and '${person}' (${shown})\nGive each person one name.`,
-      );
-  };
-  const remember = (path: string, label: number) => {
-    known = label >= 0;
-    nested ||= path.includes('/');
-    if (!known) return;
-    labelOf.set(personOf(path), label);
-    folderOf.set(label, personOf(path));
-  };
-  for await (const { path, label } of writer.pictures()) remember(path, label);
-
-  function pathOf({ name, label, identity }: NewImage): string {
-    const path = safePath(name, folder);
-    if (label < 0) return path;
-    const person = safePath(identity || String(label), folder);
-    if (person.includes('/'))
-      throw new DataError(
-        `${folder}: expected a person's name that can name a folder, got ${JSON.stringify(identity.slice(0, 200))}\nRename it.`,
-      );
-    return path.startsWith(`${person}/`) ? path : `${person}/${path}`;
-  }
-  /** The text of `identities.txt`; undefined where the order of names gives the same labels. */
-  function identitiesText(identities: readonly string[]): string | undefined {
-    if (!known) return nested ? '' : undefined;
-    const classes = [...folderOf.keys()].reduce((m, l) => Math.max(m, l + 1), identities.length);
-    const names = Array.from({ length: classes }, (_, l) => folderOf.get(l) ?? (identities[l] || String(l)));
-    const seen = new Set<string>();
-    for (const n of names) {
-      if (seen.has(n) || /[\r\n]|\p{Cs}/u.test(n))
-        throw new DataError(
-          `${folder}: expected people with names of their own that fit in a line, got ${JSON.stringify(n.slice(0, 200))}\nRename them.`,
-        );
-      seen.add(n);
+  const isFolder = (e: Dirent) => {
+    if (!e.isSymbolicLink()) return e.isDirectory();
+    try {
+      return statSync(join(path, e.name)).isDirectory();
+    } catch (error) {
+      throw fileError(join(path, e.name), 'a link that leads to a file or folder', error);
     }
-    // Rank order needs a folder for every label.
-    const ranked = folderOf.size === classes && names.every((n, l) => l === 0 || names[l - 1]! < n);
-    if (ranked) return undefined;
-    // A mark at the start of a file is not part of a name, unless there is another.
-    return (names[0]!.startsWith('\uFEFF') ? '\uFEFF' : '') + names.map((n) => `${n}\n`).join('');
+  };
+  return entries
+    .filter((e) => !e.name.startsWith('.'))
+    .map((e) => ({ name: e.name, folder: isFolder(e), link: e.isSymbolicLink() }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The entries of a set's own folder. Throws DataError where it is still being written. */
+function entriesOfSet(path: string): Entry[] {
+  const entries = entriesOf(path);
+  if (existsSync(join(path, progressFile)))
+    throw new DataError(
+      `${path}: expected a whole set, but writing it was interrupted\nGo on with it, or remove ${join(path, progressFile)} to use what is there.`,
+    );
+  return entries;
+}
+
+/** Collects files below a folder, as paths from it. `above`: the real folders that it is in, against circles. */
+function collect(
+  path: string,
+  prefix: string,
+  above: readonly string[],
+  entries: readonly Entry[],
+  out: string[],
+  wanted = isPicture,
+): void {
+  for (const { name, folder, link } of entries) {
+    if (!folder) {
+      if (wanted(name)) out.push(prefix + name);
+      continue;
+    }
+    const below = join(path, name);
+    const real = link ? realpathSync(below) : join(above[above.length - 1]!, name);
+    if (above.includes(real))
+      throw new DataError(`${below}: expected folders that end, but this link leads back to ${real}\nRemove the link.`);
+    collect(below, `${prefix}${name}/`, [...above, real], entriesOf(below), out, wanted);
   }
+}
+
+/** Paths of the files below a folder, from it, with '/' on every system. */
+function namesBelow(path: string, entries: readonly Entry[], wanted = isPicture): string[] {
+  const out: string[] = [];
+  collect(path, '', [realpathSync(path)], entries, out, wanted);
+  return out;
+}
+
+/** Paths of the files below a folder, from it, that are wanted by their name. Throws DataError where a folder cannot be read. */
+export const filesIn = (path: string, wanted: (name: string) => boolean): string[] =>
+  namesBelow(path, entriesOf(path), wanted);
+
+/** Pictures below a folder, in order of their paths. Throws DataError where a folder cannot be read. */
+export const picturesIn = (path: string): string[] => namesBelow(path, entriesOf(path)).map((n) => join(path, n));
+
+/** The identities that a folder's `identities.txt` gives, in the order of their labels. */
+function namedIdentities(path: string): Map<string, number> | undefined {
+  const file = join(path, identitiesFile);
+  if (!existsSync(file)) return undefined;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw fileError(file, 'a list of identities', error);
+  }
+  const labels = new Map<string, number>();
+  text
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .forEach((name, i) => {
+      if (name === '') return;
+      if (labels.has(name))
+        throw new DataError(
+          `${file}:${i + 1}: expected each identity once, got '${name.slice(0, 200)}' again\nRemove the line.`,
+        );
+      labels.set(name, labels.size);
+    });
+  return labels;
+}
+
+/**
+ * The data set of a folder per identity: label = rank of the folder's name, pictures = its .jpg, .jpeg and .png files,
+ * also in subfolders. Hidden files and others (such as a landmarks.json) are left alone. A file `identities.txt` beside the
+ * folders, with the name of one a line, gives the labels instead; it names every folder, and a name without one keeps its
+ * label without pictures. Throws DataError where there is no identity folder, or one is empty.
+ */
+export const folderDataset = (path: string): Dataset =>
+  identityFolders(path, entriesOfSet(path), namedIdentities(path));
+
+function identityFolders(path: string, entries: readonly Entry[], named: Map<string, number> | undefined): Dataset {
+  const folders = entries.filter((e) => e.folder);
+  if (folders.length === 0)
+    throw new DataError(
+      `${path}: expected one folder of pictures per identity, found none\nPut each person's pictures in a folder of their own.`,
+    );
+  const unnamed = named && folders.find((f) => !named.has(f.name));
+  if (unnamed)
+    throw new DataError(
+      `${join(path, identitiesFile)}: expected the name of every folder, but '${unnamed.name}' is missing\nAdd it, or remove the file: labels are then the ranks of the names.`,
+    );
+  const identities = named ? [...named.keys()] : folders.map((f) => f.name);
+  const byLabel = named ? [...folders].sort((a, b) => named.get(a.name)! - named.get(b.name)!) : folders;
+  const root = realpathSync(path);
+  const files: string[] = [];
+  const labels: number[] = [];
+  byLabel.forEach((folder, rank) => {
+    const before = files.length;
+    const label = named ? named.get(folder.name)! : rank;
+    // The folder's name is in `identities` already.
+    const below = join(path, folder.name);
+    const real = folder.link ? realpathSync(below) : join(root, folder.name);
+    collect(below, '', [root, real], entriesOf(below), files);
+    if (files.length === before && !named)
+      throw new DataError(
+        `${below}: expected at least one .jpg or .png of this identity, found none\nAdd pictures or remove the folder.`,
+      );
+    for (let i = before; i < files.length; i++) labels.push(label);
+  });
+  if (files.length === 0)
+    throw new DataError(`${path}: expected .jpg or .png pictures in its folders, found none\nAdd pictures.`);
+  const labelOf = Int32Array.from(labels);
+  const nameOf = (i: number) => `${identities[labelOf[i]!]!}/${files[i]!}`;
   return {
-    get written() {
-      return writer.written;
-    },
-    async add(image) {
-      const path = pathOf(image);
-      check(path, image.label, image.name);
-      await writer.add(path, image.label, image.bytes, image.name);
-      remember(path, image.label);
-    },
-    async finish({ identities, pairs }) {
-      const labels = identitiesText(identities);
-      if (labels !== undefined) await writeText(join(folder, identitiesFile), labels);
-      if (pairs) {
-        const names: string[] = [];
-        for await (const { path } of writer.pictures()) names.push(path);
-        const text = formatPairs(pairs, { name: folder, length: names.length, imageName: (i) => names[i]! });
-        await writeText(join(folder, pairsFile), text);
-      }
-      await writer.finish();
-    },
-    abort: () => writer.abort(),
+    name: path,
+    classes: identities.length,
+    length: files.length,
+    label: (i) => labelOf[i]!,
+    identityName: (label) => identities[label]!,
+    imageName: nameOf,
+    source: (i) => ({ kind: 'file', path: join(path, nameOf(i)) }),
   };
 }
 
-export const folderFormat: DataFormat = {
-  name: 'folder',
-  means: 'a folder of pictures per identity',
-  holds: { labels: true, names: true, pairs: true, raw: false },
-  detect: (_path, folder) => folder,
-  open: async (path) => withPairs(openFolder(path), join(path, pairsFile)),
-  create,
-};
+/** The pictures in and under a folder whose people are not known. Throws DataError where there are none. */
+export const pictureFolder = (path: string): Dataset => unknownPeople(path, entriesOfSet(path));
+
+function unknownPeople(path: string, entries: readonly Entry[]): Dataset {
+  const names = namesBelow(path, entries);
+  if (names.length === 0)
+    throw new DataError(`${path}: expected .jpg or .png pictures in this folder, found none\nCheck the path.`);
+  return {
+    name: path,
+    classes: 0,
+    length: names.length,
+    label: () => -1,
+    identityName: () => '',
+    imageName: (i) => names[i]!,
+    source: (i) => ({ kind: 'file', path: join(path, names[i]!) }),
+  };
+}
+
+/** The set of a folder: of its folders where it has some, unless an empty `identities.txt` says that people are not known. */
+export function openFolder(path: string): Dataset {
+  const entries = entriesOfSet(path);
+  const named = namedIdentities(path);
+  const labelled = named ? named.size > 0 : entries.some((e) => e.folder);
+  return labelled ? identityFolders(path, entries, named) : unknownPeople(path, entries);
+}

@@ -1,63 +1,79 @@
+/** A text file of `path label` lines (Node). */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { DataError } from '../../core/errors.ts';
+import type { Dataset } from '../dataset.ts';
+import { fileError } from '../files.ts';
+import { folderNames } from '../people.ts';
+
 /**
- * A text file of `path label` lines on disk. Writing `x.txt` puts the pictures under `x/`, in the order given, and lists them
- * when all are there.
+ * The data set of a list: one picture a line, its path (may hold spaces; relative to `root`, by default the list's own
+ * folder) and its label, a whole number; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
+ * none missing, unless `classes`, or a line `# classes C`, says how many there are. People are named by the folder that holds
+ * their pictures where each has one of their own, by their label otherwise. Throws DataError with file and line.
  */
-import { rename } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { DataError, UsageError } from '../../core/errors.ts';
-import { fileError, fileSink } from '../files.ts';
-import type { CreateOptions, DataFormat, SetWriter } from '../format.ts';
-import { listDataset } from '../list.ts';
-import { pictureWriter } from '../pictureWriter.ts';
-
-const ending = /\.(txt|list)$/i;
-
-async function create(path: string, options: CreateOptions = {}): Promise<SetWriter> {
-  const folder = basename(path).replace(ending, '');
-  if (folder === basename(path) || folder === '' || /[\\\r\n]/.test(folder))
-    throw new UsageError(
-      `${path}: expected a list file such as people.txt, whose pictures go to people/\nLet its name end in .txt.`,
+export function listDataset(path: string, options: { root?: string; classes?: number } = {}): Dataset {
+  const { root = dirname(path) } = options;
+  const names: string[] = [];
+  const labels: number[] = [];
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
+  } catch (error) {
+    throw fileError(path, 'a list file', error);
+  }
+  const stated = /^# classes (\d{1,9})\r?$/m.exec(text)?.[1];
+  const classes = options.classes ?? (stated ? Number(stated) : undefined);
+  text.split(/\r?\n/).forEach((line, i) => {
+    if (!line.trim() || line.startsWith('#')) return;
+    const parts = /^(.*\S)[ \t]+(\d+)\s*$/s.exec(line);
+    const label = Number(parts?.[2]);
+    if (!parts || label > 0x7fffffff)
+      throw new DataError(
+        `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
+      );
+    if (classes !== undefined && label >= classes)
+      throw new DataError(
+        `${path}:${i + 1}: expected a label below the ${classes} classes, got ${label}\nRaise the class count or correct the label.`,
+      );
+    // Lists written on Windows have backslashes.
+    names.push(parts[1]!.replaceAll('\\', '/').replace(/^\.\//, ''));
+    labels.push(label);
+  });
+  if (labels.length === 0)
+    throw new DataError(`${path}: expected 'path label' lines, found none\nWrite one picture a line.`);
+  const seen = new Set(labels);
+  const count = classes ?? labels.reduce((m, l) => Math.max(m, l), 0) + 1;
+  if (classes === undefined && seen.size !== count) {
+    let missing = 0;
+    while (seen.has(missing)) missing++;
+    throw new DataError(
+      `${path}: expected labels 0 to ${count - 1} without gaps, but ${missing} is missing (${seen.size} labels are used)\nRenumber the labels.`,
     );
-  const writer = await pictureWriter(join(dirname(path), folder), options);
-  const labels = new Set<number>();
-  for await (const { label } of writer.pictures()) labels.add(label);
+  }
+  const labelOf = Int32Array.from(labels);
+  const shared = sharedFolder(names);
+  const imageName = (i: number) => names[i]!.slice(shared);
+  const people = folderNames(labelOf, imageName);
   return {
-    get written() {
-      return writer.written;
-    },
-    async add({ name, label, bytes }) {
-      if (!(label >= 0))
-        throw new DataError(
-          `${path}: expected the label of every image, but the person of ${name} is not known\nWrite a folder instead.`,
-        );
-      await writer.add(name, label, bytes, name);
-      labels.add(label);
-    },
-    async finish({ identities }) {
-      const part = `${path}.part`;
-      const list = await fileSink(part);
-      // A line that begins with # is a comment.
-      const prefix = /^[#\s]/.test(folder) ? `./${folder}` : folder;
-      for await (const p of writer.pictures()) await list.write(Buffer.from(`${prefix}/${p.path} ${p.label}\n`));
-      const classes = [...labels].reduce((m, l) => Math.max(m, l + 1), identities.length);
-      if (labels.size < classes) await list.write(Buffer.from(`# classes ${classes}\n`));
-      await list.flush();
-      await list.close();
-      await rename(part, path).catch((error) => {
-        throw fileError(path, 'to write this list', error);
-      });
-      await writer.finish();
-    },
-    abort: () => writer.abort(),
+    name: path,
+    classes: count,
+    length: names.length,
+    label: (i) => labelOf[i]!,
+    identityName: (label) => people?.get(label) ?? String(label),
+    imageName,
+    source: (i) => ({ kind: 'file', path: resolve(root, names[i]!) }),
   };
 }
 
-export const listFormat: DataFormat = {
-  name: 'list',
-  means: "a text file of 'path label' lines",
-  ending: '.txt',
-  holds: { labels: true, names: true, pairs: false, raw: false },
-  detect: (path, folder) => !folder && ending.test(path),
-  open: async (path) => listDataset(path),
-  create,
-};
+/** Characters of the folders that all paths begin with; the folder that holds a picture is never among them. */
+function sharedFolder(names: readonly string[]): number {
+  let shared = names[0]!.split('/').slice(0, -2);
+  for (const name of names) {
+    const parts = name.split('/').slice(0, -2);
+    let same = 0;
+    while (same < shared.length && parts[same] === shared[same]) same++;
+    shared = shared.slice(0, same);
+  }
+  return shared.reduce((n, part) => n + part.length + 1, 0);
+}

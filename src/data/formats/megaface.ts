@@ -1,70 +1,61 @@
 /**
- * The MegaFace challenge's pictures, by a list of its development kit (Node). FaceScrub alone is a folder per person, which
- * the folder format reads.
- *
- * The pictures of a list lie in its own folder, or, as the kit and InsightFace's copy have them, in `facescrub_images` or
- * `megaface_images` beside or up to two folders above it.
+ * Lists of the MegaFace challenge: the development kit's JSON lists of paths (and people, for FaceScrub's probes), and the text
+ * lists that go with InsightFace's copy (`facescrub_lst`, `megaface_lst`, `facescrub_noises.txt`, `megaface_noises.txt`).
+ * Browser-safe.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
 import { DataError } from '../../core/errors.ts';
-import type { Dataset } from '../dataset.ts';
-import { fileError } from '../files.ts';
-import type { DataFormat } from '../format.ts';
-import { readDevkitList } from '../megaface.ts';
 
-const folders = ['', 'facescrub_images', 'megaface_images'];
-
-/** The folder that a list's first picture is in. */
-function rootOf(path: string, first: string): string {
-  const from = dirname(path);
-  const tried = [from, join(from, '..'), join(from, '..', '..')].flatMap((f) => folders.map((name) => join(f, name)));
-  const root = tried.find((f) => existsSync(join(f, first)));
-  if (root !== undefined) return root;
-  throw new DataError(
-    `${path}: expected its picture ${first.slice(0, 200)} in ${tried.slice(0, 3).join(' or ')}, found none\nPut the list beside the pictures, or beside a folder facescrub_images or megaface_images of them.`,
-  );
+/** A development-kit list. */
+export interface DevkitList {
+  /** Paths of pictures, as `Adam_Brody/Adam_Brody_277.png` or `271/27104265@N00/123456789_0.jpg`. */
+  readonly paths: readonly string[];
+  /** Who is on each; undefined for distractors, whose people are not known. */
+  readonly ids: readonly string[] | undefined;
 }
+
+const isList = (x: unknown): x is unknown[] => Array.isArray(x);
 
 /**
- * The data set of a development-kit list: labels by the order in which its ids come first, −1 where it has none.
- * @param options `root`: the folder that its paths start from. Default: looked for.
- * @throws DataError naming the list
+ * Reads `{"path": [...], "id": [...]}`, such as `facescrub_features_list.json` and `megaface_features_list.json_1000000_1`.
+ * @throws DataError naming the file and the entry that is wrong
  */
-export function devkitDataset(path: string, options: { readonly root?: string } = {}): Dataset {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError(path, 'a MegaFace list', error);
-  }
-  const { paths, ids } = readDevkitList(text, path);
-  const root = options.root ?? rootOf(path, paths[0]!);
-  const labelOf = new Map<string, number>();
-  const labels = Int32Array.from({ length: paths.length }, (_, i) => {
-    if (!ids) return -1;
-    const id = ids[i]!;
-    const label = labelOf.get(id) ?? labelOf.size;
-    labelOf.set(id, label);
-    return label;
-  });
-  const identities = [...labelOf.keys()];
-  return {
-    name: path,
-    classes: identities.length,
-    length: paths.length,
-    label: (i) => labels[i]!,
-    identityName: (label) => identities[label] ?? '',
-    imageName: (i) => paths[i]!,
-    source: (i) => ({ kind: 'file', path: resolve(root, paths[i]!) }),
+export function readDevkitList(text: string, name = 'list'): DevkitList {
+  const fail = (what: string): never => {
+    throw new DataError(
+      `${name}: expected {"path": [...], "id": [...]} as in the MegaFace development kit, got ${what}\nFetch the list again.`,
+    );
   };
+  let found: unknown;
+  try {
+    found = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    fail((error as Error).message.slice(0, 200));
+  }
+  const { path: paths, id: ids } = (found ?? {}) as { path?: unknown; id?: unknown };
+  if (!isList(paths) || paths.length === 0) return fail('no list of paths');
+  const bad = paths.findIndex((p) => typeof p !== 'string' || p === '' || p.includes('\0'));
+  if (bad >= 0) fail(`${JSON.stringify(paths[bad])?.slice(0, 80)} as path ${bad}`);
+  if (ids === undefined) return { paths: paths as string[], ids: undefined };
+  if (!isList(ids) || ids.length !== paths.length)
+    return fail(`${isList(ids) ? ids.length : 'no list of'} ids for ${paths.length} paths`);
+  const odd = ids.findIndex((i) => typeof i !== 'string' && !Number.isSafeInteger(i));
+  if (odd >= 0) fail(`${JSON.stringify(ids[odd])?.slice(0, 80)} as id ${odd}`);
+  return { paths: paths as string[], ids: ids.map(String) };
 }
 
-export const megafaceFormat: DataFormat = {
-  name: 'megaface',
-  means: 'a list of the MegaFace development kit, over its pictures',
-  holds: { labels: true, names: true, pairs: false, raw: false },
-  detect: (_path, folder, head) =>
-    !folder && /^(\xef\xbb\xbf)?\s*\{\s*"(path|id)"\s*:\s*\[/.test(String.fromCharCode(...head)),
-  open: async (path) => devkitDataset(path),
-};
+/** The text of a development-kit list, with a path a picture and, where people are known, an id. */
+export const formatDevkitList = ({ paths, ids }: DevkitList): string =>
+  `${JSON.stringify(ids ? { path: paths, id: ids } : { path: paths })}\n`;
+
+/**
+ * The names in a text list, one a line; lines that start with # are comments. Of a line with tabs the second column counts, as in
+ * `megaface_noises.txt`. Noise lists name a FaceScrub picture by its file alone and a distractor by `<a>/<b>/<file>`.
+ */
+export function readNameLines(text: string): string[] {
+  const out: string[] = [];
+  for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n/)) {
+    const name = line.startsWith('#') ? '' : (line.split('\t')[1] ?? line).trim();
+    if (name !== '') out.push(name);
+  }
+  return out;
+}

@@ -1,196 +1,239 @@
 /**
- * TFRecord on disk: one file, a family `name-00000-of-00005` found from any of its shards, or a folder of shards.
+ * TFRecord: files of checked records with one tf.train.Example and one image each.
  *
- * Written: `name.tfrecord.part`, renamed when complete, so what bears the name is whole; with shards, each has its
- * `.part`, since their number is known at the end alone.
+ * The one idea: the file is scanned once for labels and places; an image is then a range of the file, so a set of any
+ * size takes some bytes per image, and none of its images.
+ * Source: tensorflow/core/lib/io/record_writer.h. Little endian, for each record:
+ *
+ *     u64 length | u32 masked CRC-32C of these 8 bytes | data | u32 masked CRC-32C of data
+ *     masked = (crc rotated right by 15) + 0xa282ead8
  */
-import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { DataError, UsageError } from '../../core/errors.ts';
-import type { ByteSink, ByteSource } from '../bytes.ts';
-import type { Dataset } from '../dataset.ts';
-import { type ExampleSchema, imageExample } from '../example.ts';
-import { fileError, fileSink, fileSource } from '../files.ts';
-import type { CreateOptions, DataFormat, NewImage, SetWriter } from '../format.ts';
-import { startsRecord, type TfRecordOptions, tfRecordDataset, wholeRecords, writeRecord } from '../tfrecord.ts';
+import { DataError } from '../../core/errors.ts';
+import { asSource, type ByteSink, type ByteSource, memorySource, type Readable, Scan } from '../bytes.ts';
+import type { Dataset, ImageSource } from '../dataset.ts';
+import { crc32c } from './crc32c.ts';
+import { parseExample } from './example.ts';
+import { Growing, lowerBound } from './growing.ts';
+import { packingOf, unpack } from './unpack.ts';
 
-export interface TfRecordCreateOptions extends CreateOptions {
-  /** How images are stored. Default `jpeg`. `sized` and `raw` decode each image. */
-  readonly schema?: ExampleSchema;
-  /** Whether features `name` and `identity` are added, which programs that do not know them ignore. Default true. */
-  readonly names?: boolean;
-  /** Starts a file `name-00000-of-00005.tfrecord` after so many images. Default: all in one file. */
-  readonly imagesPerShard?: number;
+const headBytes = 12;
+const frameBytes = 16;
+/** Larger than any image that is decoded here; a damaged or hostile length does not take memory. */
+const mostRecord = 2 ** 29;
+
+function maskedCrc(bytes: Uint8Array): number {
+  const crc = crc32c(bytes);
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }
+const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const hex = (n: number) => `0x${n.toString(16).padStart(8, '0')}`;
 
-const shardName = /\.tfrecords?(-\d{5}-of-\d{5})?(\.gz|\.zlib)?$|-\d{5}-of-\d{5}(\.gz|\.zlib)?$/i;
-const ofFamily = /^(.*-)(\d{5})(-of-)(\d{5})(.*)$/s;
+/** Whether a file begins with a record: its length's checksum is right. */
+export const startsRecord = (head: Uint8Array): boolean =>
+  head.length >= headBytes && view(head).getUint32(8, true) === maskedCrc(head.subarray(0, 8));
 
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-      .filter((n) => !n.startsWith('.') && shardName.test(n))
-      .sort();
-  } catch (error) {
-    throw fileError(folder, 'a readable folder', error);
-  }
-}
-
-/** All names of the family that a name is of; the name itself where it is of none. */
-function familyOf(name: string): string[] {
-  const [, before, , of, count, after] = ofFamily.exec(name) ?? [];
-  const family = Array.from({ length: Number(count ?? 0) }, (_, i) => `${before}${number(i)}${of}${count}${after}`);
-  return family.includes(name) ? family : [name];
-}
-const number = (i: number) => String(i).padStart(5, '0');
-
-/** The files of the set that a path stands for, in order. Throws DataError naming a shard that is missing. */
-function shardsOf(path: string): string[] {
-  const folder = stat(path).isDirectory();
-  const present = folder ? namesIn(path) : [basename(path)];
-  if (present.length === 0)
-    throw new DataError(`${path}: expected .tfrecord files in this folder, got none\nCheck the path.`);
-  const families = new Map<string, string[]>();
-  const covered = new Set<string>();
-  for (const name of present) {
-    if (covered.has(name)) continue;
-    const family = familyOf(name);
-    const stem = name.replace(ofFamily, '$1$5');
-    const other = families.get(stem);
-    if (other)
-      throw new DataError(
-        `${path}: expected one family of shards of a name, got those of ${other[0]} and of ${name}\nOpen a shard of the family that you mean, or remove the other.`,
-      );
-    families.set(stem, family);
-    for (const n of family) covered.add(n);
-  }
-  const inside = folder ? path : dirname(path);
-  const files = [...families.values()].flat().map((name) => join(inside, name));
-  for (const file of files)
-    if (!existsSync(file))
-      throw new DataError(
-        `${file}: expected this shard of its family, but it is missing\nFetch or write it again, or rename the others if it is left out on purpose.`,
-      );
-  return files;
-}
-
-function stat(path: string): Stats {
-  try {
-    return statSync(path);
-  } catch (error) {
-    throw fileError(path, 'a TFRecord file or a folder of them', error);
-  }
-}
-
-/** A file that is opened when it is first read, since a set may have more shards than a program may hold open. */
-function lateFile(path: string): ByteSource {
-  let file: Promise<ByteSource> | undefined;
-  return {
-    name: path,
-    size: stat(path).size,
-    container: path,
-    async read(at, length) {
-      file ??= fileSource(path);
-      return (await file).read(at, length);
-    },
-    async close() {
-      await (await file)?.close();
-      file = undefined;
-    },
-  };
-}
-
-/**
- * Opens a TFRecord file, the whole family of one shard, or a folder of such files. See {@link tfRecordDataset}.
- * @throws DataError naming the file that is missing, damaged or without images
- */
-export const openTfRecords = async (path: string, options: TfRecordOptions = {}): Promise<Dataset> =>
-  tfRecordDataset(shardsOf(path).map(lateFile), { ...options, name: path });
-
-/** Names of the files while they are written, for a set without and with shards. */
-const wholePart = (path: string) => `${path}.part`;
-const shardPart = (path: string, i: number) => `${path}.${number(i)}.part`;
-
-/**
- * Writes a TFRecord file, or a family of shards. What an interrupted call left is checked when resuming: whole records
- * stay, the rest is cut off.
- * @throws DataError where a file cannot be written, or where resuming finds other shards than these options make
- */
-export async function createTfRecords(path: string, options: TfRecordCreateOptions = {}): Promise<SetWriter> {
-  const { schema = 'jpeg', names = true, imagesPerShard: perShard, resume = false } = options;
-  if (perShard !== undefined && !(Number.isInteger(perShard) && perShard > 0))
-    throw new UsageError(
-      `imagesPerShard: expected a whole number from 1 on, got ${perShard}\nLeave it out for one file.`,
+function checkCrc(name: string, at: number, what: string, bytes: Uint8Array, stored: number): void {
+  const found = maskedCrc(bytes);
+  if (found !== stored)
+    throw new DataError(
+      `${name}: expected masked CRC-32C ${hex(stored)} of the ${what} at offset ${at}, got ${hex(found)}\nThe file is damaged or no TFRecord file: fetch or write it again.`,
     );
-  const part = (i: number) => (perShard === undefined ? wholePart(path) : shardPart(path, i));
-  if (!resume) await removeParts(path);
-  let written = 0;
-  let shard = 0;
-  let inShard = 0;
-  let keep = 0;
-  while (existsSync(part(shard))) {
-    const file = await fileSource(part(shard));
-    const { records, bytes } = await wholeRecords(file).finally(() => file.close());
-    written += records;
-    inShard = records;
-    keep = bytes;
-    if (perShard === undefined) break;
-    const more = existsSync(part(shard + 1));
-    if (more ? records !== perShard : records > perShard)
+}
+
+export interface RecordOptions {
+  /** Whether each record's data is checked; its length always is. Default true. */
+  readonly checkCrc?: boolean;
+  /** Called as the file is read, with bytes done. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/** A record: where its data begins in the file, and the data (a view, not to be written to). */
+export interface TfRecord {
+  readonly at: number;
+  readonly data: Uint8Array;
+}
+
+/**
+ * The records of an unpacked file, in order.
+ * @throws DataError naming file and offset where a checksum is wrong, a length is larger than the file or 512 MiB, or
+ * the file ends within a record
+ */
+export async function* readRecords(source: ByteSource, options: RecordOptions = {}): AsyncGenerator<TfRecord> {
+  const { checkCrc: checks = true, onProgress } = options;
+  const scan = new Scan(source);
+  let told = 0;
+  while (scan.left > 0) {
+    const start = scan.at;
+    const head = await scan.take(headBytes);
+    checkCrc(source.name, start, 'length', head.subarray(0, 8), view(head).getUint32(8, true));
+    const length = view(head).getUint32(0, true) + 2 ** 32 * view(head).getUint32(4, true);
+    if (length > mostRecord || length + 4 > scan.left)
       throw new DataError(
-        `${part(shard)}: expected ${perShard} images in this shard of an interrupted call, got ${records}\nResume with the imagesPerShard that it had, or start anew.`,
+        `${source.name}: expected a record within ${Math.min(mostRecord, Math.max(0, scan.left - 4))} bytes at offset ${start}, got a length of ${length}\nIt may be cut off or damaged: fetch or write it again.`,
       );
-    if (!more) break;
-    shard++;
-  }
-  let sink: ByteSink = await fileSink(part(shard), keep);
-  const end = async () => {
-    try {
-      await sink.flush();
-    } finally {
-      await sink.close();
+    const at = scan.at;
+    const bytes = await scan.take(length + 4);
+    const data = bytes.subarray(0, length);
+    if (checks) checkCrc(source.name, at, 'data', data, view(bytes).getUint32(length, true));
+    yield { at, data };
+    if (scan.at - told >= 1 << 22 || scan.left === 0) {
+      told = scan.at;
+      onProgress?.(told);
     }
+  }
+}
+
+/** Writes a record with its checksums. */
+export async function writeRecord(sink: ByteSink, data: Uint8Array): Promise<void> {
+  const head = new Uint8Array(headBytes);
+  view(head).setUint32(0, data.length, true);
+  view(head).setUint32(8, maskedCrc(head.subarray(0, 8)), true);
+  const tail = new Uint8Array(4);
+  view(tail).setUint32(0, maskedCrc(data), true);
+  await sink.write(head);
+  await sink.write(data);
+  await sink.write(tail);
+}
+
+/** How many whole records a file begins with, and how many bytes they take: what is left of an interrupted writing. */
+export async function wholeRecords(source: ByteSource): Promise<{ readonly records: number; readonly bytes: number }> {
+  let records = 0;
+  let bytes = 0;
+  try {
+    for await (const { at, data } of readRecords(source)) {
+      records++;
+      bytes = at - headBytes + frameBytes + data.length;
+    }
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+  }
+  return { records, bytes };
+}
+
+export interface TfRecordOptions {
+  /** Whether each record's data is checked while scanning; its length always is. Default true. */
+  readonly checkCrc?: boolean;
+  /** Bytes that all packed shards together may unpack to in memory. Default 1 GiB. */
+  readonly mostUnpacked?: number;
+  /** Called as shards are scanned, with bytes done and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What the scan keeps of each image. */
+class Index {
+  readonly at = new Growing(new Float64Array(0));
+  readonly bytes = new Growing(new Int32Array(0));
+  readonly label = new Growing(new Int32Array(0));
+  /** 0 where the bytes are an image file. */
+  readonly width = new Growing(new Int32Array(0));
+  readonly height = new Growing(new Int32Array(0));
+  /** 1 where a name that is made up ends in .png. */
+  readonly png = new Growing(new Uint8Array(0));
+  /** Names one after another in UTF-8, and where each ends. */
+  readonly names = new Growing(new Uint8Array(0));
+  readonly nameEnd = new Growing(new Float64Array(0));
+  readonly identities = new Map<number, string>();
+
+  add(record: TfRecord, where: string): void {
+    const { at, length, label, raw, name, identity } = parseExample(record.data, where);
+    this.at.push(record.at + at);
+    this.bytes.push(length);
+    this.label.push(label);
+    this.width.push(raw?.width ?? 0);
+    this.height.push(raw?.height ?? 0);
+    this.png.push(raw || record.data[at] === 0x89 ? 1 : 0);
+    if (name) this.names.append(name.subarray(0, mostName));
+    this.nameEnd.push(this.names.length);
+    if (identity && label >= 0 && !this.identities.has(label)) this.identities.set(label, decodeText(identity));
+  }
+}
+/** A name is a path; what is longer is no name. */
+const mostName = 4096;
+// A copy, since shared memory cannot be decoded everywhere.
+const utf8 = new TextDecoder();
+const decodeText = (bytes: Uint8Array) => utf8.decode(bytes.slice(0, mostName));
+
+/**
+ * Opens TFRecord files as one set, in their order, and closes them when they are scanned. Labels are the files' own;
+ * `classes` is the largest and one. Schemas are those of {@link ExampleSchema} and TF-slim's `image/encoded`, told apart for
+ * each record. An image without a name gets `000012/00000345.jpg` (label, number), or its number alone where the person is
+ * not known. Packed files (gzip, zlib) are unpacked into memory, which other threads share where SharedArrayBuffer is
+ * there; of others, images are ranges of the file.
+ * @throws DataError naming file and offset where a file is damaged, holds Examples without image or label, or no record at
+ * all
+ */
+export async function tfRecordDataset(
+  shards: readonly Readable[],
+  options: TfRecordOptions & { readonly name?: string } = {},
+): Promise<Dataset> {
+  const sources = shards.map((s) => asSource(s));
+  const { mostUnpacked = 2 ** 30, onProgress } = options;
+  const total = sources.reduce((n, s) => n + s.size, 0);
+  const index = new Index();
+  const ends: number[] = [];
+  const unpacked: (Uint8Array | undefined)[] = [];
+  let before = 0;
+  let left = mostUnpacked;
+  for (const source of sources) {
+    const base = before;
+    const tell = onProgress && ((done: number) => onProgress(base + done, total));
+    try {
+      const head = await source.read(0, Math.min(headBytes, source.size));
+      // A record's length may look like a packed file's first bytes; its checksum does not.
+      const packing = startsRecord(head) ? undefined : packingOf(head);
+      const memory = packing && (await unpack(source, packing, left, tell));
+      if (memory) left -= memory.length;
+      const scanned = memory ? memorySource(memory, source.name) : source;
+      const scanOptions = { checkCrc: options.checkCrc ?? true, ...(tell && !memory && { onProgress: tell }) };
+      for await (const record of readRecords(scanned, scanOptions))
+        index.add(record, `${source.name}: record at offset ${record.at - headBytes}`);
+      unpacked.push(memory);
+    } finally {
+      await source.close();
+    }
+    ends.push(index.at.length);
+    before += source.size;
+  }
+  const name = options.name ?? sources[0]?.name ?? 'no file';
+  if (index.at.length === 0)
+    throw new DataError(`${name}: expected TFRecord files with images, got no record\nCheck the path.`);
+  return datasetOf(index, sources, unpacked, ends, name);
+}
+
+/** The set of an index. Bytes of packed shards are in memory. */
+function datasetOf(
+  { identities, ...index }: Index,
+  sources: readonly ByteSource[],
+  unpacked: readonly (Uint8Array | undefined)[],
+  ends: readonly number[],
+  setName: string,
+): Dataset {
+  const [at, bytes, label] = [index.at.values, index.bytes.values, index.label.values];
+  const [width, height, png] = [index.width.values, index.height.values, index.png.values];
+  const [names, nameEnd] = [index.names.values, index.nameEnd.values];
+  const classes = label.reduce((most, l) => Math.max(most, l), -1) + 1;
+  const digits = Math.max(6, String(classes - 1).length);
+  const padded = (l: number) => String(l).padStart(digits, '0');
+  const madeUp = (i: number) => {
+    const file = `${String(i).padStart(8, '0')}.${png[i] === 1 ? 'png' : 'jpg'}`;
+    return label[i]! < 0 ? file : `${padded(label[i]!)}/${file}`;
   };
   return {
-    written,
-    async add(image: NewImage) {
-      if (inShard === perShard) {
-        await end();
-        sink = await fileSink(part(++shard));
-        inShard = 0;
-      }
-      await writeRecord(sink, imageExample(image, schema, names));
-      inShard++;
+    name: setName,
+    classes,
+    length: at.length,
+    label: (i) => label[i]!,
+    identityName: (l) => identities.get(l) ?? padded(l),
+    imageName: (i) => decodeText(names.subarray(nameEnd[i - 1] ?? 0, nameEnd[i])) || madeUp(i),
+    source: (i): ImageSource => {
+      const shard = lowerBound(ends, i + 1);
+      const from = at[i]!;
+      const memory = unpacked[shard];
+      const raw = width[i]! > 0 ? { raw: { width: width[i]!, height: height[i]! } } : {};
+      const name = `${sources[shard]!.name}: image ${i} at offset ${from}`;
+      return memory
+        ? { kind: 'bytes', name, bytes: memory.subarray(from, from + bytes[i]!), ...raw }
+        : { kind: 'part', name, container: sources[shard]!.container, pieces: [from, bytes[i]!], ...raw };
     },
-    async finish() {
-      await end();
-      const [, stem, ending] = /^(.*?)(\.tfrecords?)?$/is.exec(path)!;
-      // The last first: a call that resumes after a crash in between finds the first parts, and writes the others again.
-      for (let i = shard; i >= 0; i--) {
-        const to = perShard === undefined ? path : `${stem}-${number(i)}-of-${number(shard + 1)}${ending ?? ''}`;
-        await rename(part(i), to).catch((error) => {
-          throw fileError(to, `to rename ${part(i)} to this`, error);
-        });
-      }
-    },
-    abort: () => sink.close(),
   };
 }
-
-/** Removes what an interrupted call left, of whichever options. */
-async function removeParts(path: string): Promise<void> {
-  await rm(wholePart(path), { force: true });
-  for (let i = 0; existsSync(shardPart(path, i)); i++) await rm(shardPart(path, i));
-}
-
-export const tfrecordFormat: DataFormat = {
-  name: 'tfrecord',
-  means: 'TFRecord files of tf.train.Example, also in shards',
-  ending: '.tfrecord',
-  holds: { labels: true, names: true, pairs: false, raw: false },
-  detect: (path, folder, head) =>
-    folder ? namesIn(path).length > 0 : startsRecord(head) || shardName.test(basename(path)),
-  open: openTfRecords,
-  create: createTfRecords,
-};

@@ -1,0 +1,63 @@
+/**
+ * A text file of `path label` lines on disk. Writing `x.txt` puts the pictures under `x/`, in the order given, and lists them
+ * when all are there.
+ */
+import { rename } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { DataError, UsageError } from '../../core/errors.ts';
+import { fileError, fileSink } from '../files.ts';
+import type { CreateOptions, DataFormat, SetWriter } from './format.ts';
+import { listDataset } from './list.ts';
+import { pictureWriter } from './pictureWriter.ts';
+
+const ending = /\.(txt|list)$/i;
+
+async function create(path: string, options: CreateOptions = {}): Promise<SetWriter> {
+  const folder = basename(path).replace(ending, '');
+  if (folder === basename(path) || folder === '' || /[\\\r\n]/.test(folder))
+    throw new UsageError(
+      `${path}: expected a list file such as people.txt, whose pictures go to people/\nLet its name end in .txt.`,
+    );
+  const writer = await pictureWriter(join(dirname(path), folder), options);
+  const labels = new Set<number>();
+  for await (const { label } of writer.pictures()) labels.add(label);
+  return {
+    get written() {
+      return writer.written;
+    },
+    async add({ name, label, bytes }) {
+      if (!(label >= 0))
+        throw new DataError(
+          `${path}: expected the label of every image, but the person of ${name} is not known\nWrite a folder instead.`,
+        );
+      await writer.add(name, label, bytes, name);
+      labels.add(label);
+    },
+    async finish({ identities }) {
+      const part = `${path}.part`;
+      const list = await fileSink(part);
+      // A line that begins with # is a comment.
+      const prefix = /^[#\s]/.test(folder) ? `./${folder}` : folder;
+      for await (const p of writer.pictures()) await list.write(Buffer.from(`${prefix}/${p.path} ${p.label}\n`));
+      const classes = [...labels].reduce((m, l) => Math.max(m, l + 1), identities.length);
+      if (labels.size < classes) await list.write(Buffer.from(`# classes ${classes}\n`));
+      await list.flush();
+      await list.close();
+      await rename(part, path).catch((error) => {
+        throw fileError(path, 'to write this list', error);
+      });
+      await writer.finish();
+    },
+    abort: () => writer.abort(),
+  };
+}
+
+export const listFormat: DataFormat = {
+  name: 'list',
+  means: "a text file of 'path label' lines",
+  ending: '.txt',
+  holds: { labels: true, names: true, pairs: false, raw: false },
+  detect: (path, folder) => !folder && ending.test(path),
+  open: async (path) => listDataset(path),
+  create,
+};

@@ -1,0 +1,66 @@
+/**
+ * Packed files on disk. While one is written it is called `NAME.part`: so a name without it is a whole file, and what an
+ * interrupted call has left is found again.
+ */
+import { existsSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { ByteSource } from '../bytes.ts';
+import { fileError, fileSink, fileSource } from '../files.ts';
+import type { CreateOptions, DataFormat, OpenOptions, SetWriter } from './format.ts';
+import { isPacked, openPacked, type PackedDamage, type PackedSet, verifyPacked } from './packed.ts';
+import { type PackedOptions, packedState, packedWriter } from './packedWriter.ts';
+
+async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
+  const source = await fileSource(path);
+  try {
+    return await use(source);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Opens a packed file. Throws DataError naming it. */
+export const openPackedFile = (path: string, options: OpenOptions = {}): Promise<PackedSet> =>
+  withFile(path, (source) => openPacked(source, options));
+
+/** The damaged parts of a packed file; none where all is well. Throws DataError where it is no packed file. */
+export const verifyPackedFile = (path: string, options: OpenOptions = {}): Promise<PackedDamage[]> =>
+  withFile(path, (source) => verifyPacked(source, options));
+
+/** Creates a packed file, or goes on with one. `finish` puts it in the place of what was there before. */
+export async function createPackedFile(
+  path: string,
+  { resume = false, ...options }: CreateOptions & Omit<PackedOptions, 'resume'> = {},
+): Promise<SetWriter> {
+  const part = `${path}.part`;
+  const state = resume && existsSync(part) ? await withFile(part, packedState) : undefined;
+  const sink = await fileSink(part, state?.end);
+  const writer = await packedWriter(sink, { ...options, resume: state }).catch(async (error) => {
+    await sink.close();
+    throw error;
+  });
+  return {
+    ...writer,
+    async finish(set) {
+      await writer.finish(set);
+      await rename(part, path).catch((error) => {
+        throw fileError(path, 'to write this file', error);
+      });
+      // The new name outlives a power cut only when its folder is on disk; some systems cannot do this to a folder.
+      const folder = await open(dirname(path)).catch(() => undefined);
+      await folder?.sync().catch(() => {});
+      await folder?.close();
+    },
+  };
+}
+
+export const packedFormat: DataFormat = {
+  name: 'packed',
+  means: "facegrad's own file of images, labels, names and checksums",
+  ending: '.faces',
+  holds: { labels: true, names: true, pairs: true, raw: true },
+  detect: (_path, folder, head) => !folder && isPacked(head),
+  open: openPackedFile,
+  create: createPackedFile,
+};

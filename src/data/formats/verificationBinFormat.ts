@@ -1,0 +1,44 @@
+/** Verification sets of InsightFace on disk: one file. */
+import { rename, rm } from 'node:fs/promises';
+import { fileError, fileSink, fileSource } from '../files.ts';
+import type { DataFormat } from './format.ts';
+import { readVerificationBin, writeVerificationBin } from './verificationBin.ts';
+
+/** How pickles of a pair of lists begin: protocol 2 and on (a tuple or list, framed or not), or 0 and 1. */
+const begins = (head: Uint8Array) =>
+  head[0] === 0x80
+    ? head[1]! <= 5 && '](\x95'.includes(String.fromCharCode(head[2]!))
+    : /^\((lp|[(\]])/.test(String.fromCharCode(...head.subarray(0, 3)));
+
+export const verificationBinFormat: DataFormat = {
+  name: 'verification',
+  means: 'pairs to verify on in one .bin file, as InsightFace distributes them',
+  ending: '.bin',
+  holds: { labels: false, names: false, pairs: true, raw: false },
+  detect: (path, folder, head) => !folder && /\.(bin|pkl|pickle)$/i.test(path) && begins(head),
+  async open(path, { onProgress } = {}) {
+    const file = await fileSource(path);
+    try {
+      return await readVerificationBin(file, onProgress ? { onProgress } : {});
+    } finally {
+      await file.close();
+    }
+  },
+  async createFromPairs(path, pairs, read) {
+    // Under another name until it is whole.
+    const unfinished = `${path}.part`;
+    const sink = await fileSink(unfinished);
+    try {
+      await writeVerificationBin(sink, pairs, read);
+      await sink.flush();
+    } catch (error) {
+      await sink.close().catch(() => {});
+      await rm(unfinished, { force: true });
+      throw error;
+    }
+    await sink.close();
+    await rename(unfinished, path).catch((error) => {
+      throw fileError(path, 'to write this file', error);
+    });
+  },
+};
