@@ -13,6 +13,8 @@ import { openDataset } from '../data/open.ts';
 import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
 import { combineFlip, type Flip } from '../evaluate/verification.ts';
+import { hasTemplate } from '../image/align.ts';
+import { looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
 
@@ -86,12 +88,25 @@ export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
   return out;
 }
 
-/** Reads pictures in the network's input size. A picture of another size is scaled, and the first such one is reported. */
-export function faceReader({ preprocessing: { inputSize } }: Embedder): (source: ImageSource) => Promise<FaceImage> {
+/** Pictures that are looked at before it is said whether they are aligned crops. */
+const enoughPictures = 64;
+
+/** Reads pictures in the network's input size, and says on standard error what is wrong with them. */
+interface FaceReader {
+  /** A picture of another size is scaled, and the first such one is reported. */
+  read(source: ImageSource): Promise<FaceImage>;
+  /** Warns if what was read does not look like aligned crops. */
+  judge(): void;
+}
+
+function faceReader({ preprocessing: { inputSize } }: Embedder): FaceReader {
   const [height, width] = inputSize;
   let told = false;
-  return async (source) => {
+  const scores: number[] = [];
+  const read = async (source: ImageSource) => {
     const image = await readPicture(source);
+    if (scores.length < enoughPictures && source.kind !== 'synthetic' && hasTemplate(inputSize))
+      scores.push(looksAligned(image, inputSize).score);
     if (image.width === width && image.height === height) return image;
     if (!told)
       process.stderr.write(
@@ -100,6 +115,14 @@ export function faceReader({ preprocessing: { inputSize } }: Embedder): (source:
     told = true;
     return resize(image, width, height);
   };
+  const judge = () => {
+    const { aligned, why } = looksAlignedSet(scores);
+    if (!aligned)
+      process.stderr.write(
+        `warning: ${why}: results are only as good as the crops; 'facegrad prepare --align' makes them from five points.\n`,
+      );
+  };
+  return { read, judge };
 }
 
 /** Progress on standard error, so that standard output stays the result's; nothing where that is no terminal. */
@@ -122,13 +145,13 @@ export async function embedPictures(
   pictures: readonly ImageSource[],
   flip: Flip,
 ): Promise<{ embeddings: Float32Array; dim: number }> {
-  const read = faceReader(embedder);
+  const faces = faceReader(embedder);
   const bar = progressBar(pictures.length, 'embedding');
   const chunk = 64;
   const parts: { embeddings: Float32Array; dim: number }[] = [];
   const readFrom = async (at: number) => {
     const images: FaceImage[] = [];
-    for (const source of pictures.slice(at, at + chunk)) images.push(await read(source));
+    for (const source of pictures.slice(at, at + chunk)) images.push(await faces.read(source));
     return images;
   };
   try {
@@ -149,6 +172,7 @@ export async function embedPictures(
   } finally {
     bar.stop();
   }
+  faces.judge();
   const dim = parts[0]?.dim ?? embedder.embeddingSize;
   const embeddings = new Float32Array(pictures.length * dim);
   let at = 0;

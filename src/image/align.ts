@@ -29,6 +29,11 @@ function checkSize(what: string, [height, width]: CropSize): void {
       );
 }
 
+const isNarrow = ([height, width]: CropSize): boolean => 6 * height === 7 * width;
+
+/** Whether the field has a template for crops of this shape: square, or 7:6. */
+export const hasTemplate = (size: CropSize): boolean => size[0] === size[1] || isNarrow(size);
+
 /**
  * Where the five points lie in a crop: x0, y0 … x4, y4.
  *
@@ -42,8 +47,8 @@ export function faceTemplate(size: CropSize): Float64Array {
   checkSize('faceTemplate', size);
   const [height, width] = size;
   const wide = height === width && height % 112 !== 0 && height % 128 === 0;
-  const narrow = 6 * height === 7 * width;
-  if (height !== width && !narrow)
+  const narrow = isNarrow(size);
+  if (!hasTemplate(size))
     throw new UsageError(
       `faceTemplate: expected a square crop or one of 7:6 such as 112x96 (height x width), got ${height}x${width}\nUse one of these shapes, or fit your own template with \`similarity\` and \`warpAffine\`.`,
     );

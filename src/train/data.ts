@@ -5,6 +5,9 @@ import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
 import { openDataset } from '../data/open.ts';
 import { pairsOf } from '../data/openPairs.ts';
+import { readPicture } from '../data/readImage.ts';
+import { hasTemplate } from '../image/align.ts';
+import { looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import type { Recipe } from './recipe.ts';
 
 /** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */
@@ -27,4 +30,21 @@ export async function evaluationPairs(recipe: Recipe): Promise<PairSet | undefin
     pairsPerFold: 30,
     size: Math.max(...inputSize),
   });
+}
+
+/** Pictures that are looked at before it is said whether they are aligned crops. */
+const enoughPictures = 64;
+
+/** A warning where pictures spread over a set do not look like aligned face crops; unreadable ones are left to the loader. */
+export async function alignmentDoubt(set: Dataset, size: readonly [number, number]): Promise<string | undefined> {
+  const scores: number[] = [];
+  const count = Math.min(enoughPictures, set.length);
+  for (let k = 0; k < count && hasTemplate(size); k++) {
+    const source = set.source(Math.floor((k * set.length) / count));
+    if (source.kind === 'synthetic') return undefined;
+    const image = await readPicture(source).catch(() => undefined);
+    if (image) scores.push(looksAligned(image, size).score);
+  }
+  const { aligned, why } = looksAlignedSet(scores);
+  return aligned ? undefined : `${why}; facegrad prepare --align makes such crops from five points`;
 }

@@ -19,7 +19,7 @@ import { MobileFaceNet } from '../models/mobileFaceNet.ts';
 import { initialize, parameterCount } from '../nn/module.ts';
 import { lrAt, milestoneSteps } from '../optim/schedule.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
-import { evaluationPairs, trainingData } from './data.ts';
+import { alignmentDoubt, evaluationPairs, trainingData } from './data.ts';
 import { diagnose } from './diagnose.ts';
 import { type Evaluator, evaluatorOf } from './evaluation.ts';
 import type { Recipe } from './recipe.ts';
@@ -235,6 +235,8 @@ async function attempt(
 
   // Only now: what is refused before leaves no folder behind.
   await makeRunFolder(out);
+  const doubt = await alignmentDoubt(data, recipe.inputSize);
+  if (doubt) onEvent({ type: 'note', text: doubt });
   const compiling = performance.now();
   const step = trainingStep(t, recipe, device, (done, total) => onEvent({ type: 'compile', done, total }));
   const plan = await step.plan();

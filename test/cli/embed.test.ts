@@ -13,7 +13,7 @@ import { encodePng } from '../../src/image/encode.ts';
 import { readNpy } from '../../src/weights/npy.ts';
 import { readNpz } from '../../src/weights/npz.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
-import { picture, writePeople } from '../helpers/pictures.ts';
+import { noCrops, picture, writePeople } from '../helpers/pictures.ts';
 import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-embed-'));
@@ -38,7 +38,7 @@ it('files in the order given, and a folder in the order of its names', async () 
   const out = join(folder, 'a.npy');
   const given = [faces[5]!, faces[0]!, faces[3]!];
   const ended = await facegrad(['embed', '--weights', weights, ...given, '--out', out]);
-  expect(ended.stderr).toBe('');
+  expect(ended.stderr).toMatch(noCrops);
   expect(ended.code).toBe(0);
   const npy = readNpy(readFileSync(out));
   expect([npy.dtype, npy.shape]).toEqual(['f32', [3, 16]]);
@@ -80,7 +80,8 @@ it('an archive with names and labels, a feature matrix, and a feature file per p
 
   const tree = join(folder, 'features');
   const ended = await run(people, '--out', `${tree}/`, '--suffix', '_tiny.bin');
-  expect([ended.stderr, ended.stdout]).toEqual(['', `${tree}/: 6 feature files of 16 numbers\n`]);
+  expect(ended.stdout).toBe(`${tree}/: 6 feature files of 16 numbers\n`);
+  expect(ended.stderr).toMatch(noCrops);
   const read = await readFeatureFiles(tree, { suffix: '_tiny.bin' });
   expect(read.names.map((n) => join(people, n))).toEqual(faces);
   expect(read.features).toEqual(all);

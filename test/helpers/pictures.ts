@@ -31,3 +31,6 @@ export function writePeople(folder: string, people: number, shots: number, size 
     });
   });
 }
+
+/** What commands say of these pictures, which show no faces. */
+export const noCrops = /^warning: \d+ of the \d+ pictures looked at do not look like aligned face crops: .*\n$/;
