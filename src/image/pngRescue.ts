@@ -5,19 +5,8 @@
  * ordinary reader. Rows count as arrived up to the first chunk whose checksum is wrong.
  */
 import { Unzlib, zlibSync } from 'fflate';
+import { crc32 } from '../core/crc32.ts';
 import { checkPixels } from './jpeg.ts';
-
-/** CRC-32 (ISO 3309), as PNG has it. */
-const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
-  let c = n;
-  for (let k = 0; k < 8; k++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
-  return c;
-});
-function crc32(bytes: Uint8Array): number {
-  let c = -1;
-  for (const b of bytes) c = crcTable[(c ^ b) & 255]! ^ (c >>> 8);
-  return ~c >>> 0;
-}
 
 function adler32(bytes: Uint8Array): number {
   let a = 1;

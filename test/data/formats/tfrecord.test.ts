@@ -383,6 +383,25 @@ describe('packed files', () => {
     expect((await tfRecordDataset(two, { mostUnpacked: 2 * bytes.length })).length).toBe(2);
     await expect(tfRecordDataset(two, { mostUnpacked: 2 * bytes.length - 1 })).rejects.toThrow(/to come out/);
   });
+  it('of several members, as bgzip and cat write them, are one', async () => {
+    const bytes = await bytesOf([0, 1, 2].map(example));
+    const plain = await contents(bytes);
+    const pieces = (n: number) =>
+      Array.from({ length: n }, (_, i) =>
+        gzipSync(bytes.subarray((i * bytes.length) / n, ((i + 1) * bytes.length) / n)),
+      );
+    for (const n of [2, 7, 50]) expect((await contents(Buffer.concat(pieces(n)))).images).toEqual(plain.images);
+    const several = Buffer.concat([...pieces(3), gzipSync('')]);
+    expect((await contents(several, { mostUnpacked: bytes.length })).images).toEqual(plain.images);
+    await expect(contents(memorySource(several, 'x.gz'), { mostUnpacked: bytes.length - 1 })).rejects.toThrow(
+      /^x\.gz: expected at most \d+ bytes to come out/,
+    );
+    // A small member before a bomb.
+    const bomb = Buffer.concat([gzipSync(bytes), gzipSync(new Uint8Array(400e6), { level: 9 })]);
+    const before = process.memoryUsage().rss;
+    await expect(contents(memorySource(bomb, 'x.gz'), { mostUnpacked: 20e6 })).rejects.toThrow(/to come out/);
+    expect(process.memoryUsage().rss - before).toBeLessThan(120e6);
+  });
   it('cut off or damaged are refused', async () => {
     const bytes = gzipSync(await bytesOf([example(0), example(1)]));
     await expect(tfRecordDataset([memorySource(bytes.subarray(0, -10), 'x.gz')])).rejects.toThrow(
