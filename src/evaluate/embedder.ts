@@ -10,6 +10,7 @@ import { ShapeError, UsageError } from '../core/errors.ts';
 import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
+import { alignFace, type CropSize } from '../image/align.ts';
 import { networkOf } from '../models/index.ts';
 import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
@@ -20,6 +21,11 @@ export interface FaceImage {
   readonly width: number;
   readonly height: number;
   readonly data: Uint8Array | Uint8ClampedArray;
+  /**
+   * Five points of the face in pixels (left eye, right eye, nose, left and right corner of the mouth; x0, y0 … x4, y4): the
+   * picture, of any size, is aligned by them to the network's input. Without them it must be such a crop already.
+   */
+  readonly points?: ArrayLike<number>;
 }
 
 export interface EmbedderOptions {
@@ -50,7 +56,7 @@ export interface Embedder {
   readonly device: Device;
   /**
    * Embeddings [n, embeddingSize], row by row, as the network gives them (not unit length). Images must have the
-   * network's input size; a plain Uint8Array holds whole RGB images back to back. Calls may overlap: they queue.
+   * network's input size, or points to align them by; a plain Uint8Array holds whole RGB images back to back. Calls may overlap: they queue.
    * @throws ShapeError for images of another size
    */
   embed(images: readonly FaceImage[] | Uint8Array, options?: EmbedOptions): Promise<Float32Array>;
@@ -72,6 +78,20 @@ function place(out: Uint8Array, at: number, image: FaceImage, mirrored: boolean)
       out[to + 1] = data[from + 1]!;
       out[to + 2] = data[from + 2]!;
     }
+}
+
+/** A face as a crop of the network's input size, where its points are known. */
+function aligned(image: FaceImage, inputSize: CropSize): FaceImage {
+  const { width, height, data, points } = image;
+  if (!points) return image;
+  const rgb = new Uint8Array(3 * width * height);
+  const fits = data.length === 3 * width * height || data.length === 4 * width * height;
+  if (!fits)
+    throw new ShapeError(
+      `embed: expected RGB or RGBA pixels, got ${data.length} bytes for ${width}x${height}\nPass 3 or 4 bytes a pixel.`,
+    );
+  place(rgb, 0, image, false);
+  return alignFace({ width, height, data: rgb }, points, inputSize);
 }
 
 /** Smallest power of two that holds n, up to `most`. */
@@ -150,7 +170,7 @@ export function embedderOf(
     metadata,
     device,
     async embed(images, options = {}) {
-      const list = asImages(images);
+      const list = asImages(images).map((image) => aligned(image, preprocessing.inputSize));
       list.forEach((image, i) => {
         const area = image.width * image.height;
         if (
@@ -159,7 +179,7 @@ export function embedderOf(
           (image.data.length !== 3 * area && image.data.length !== 4 * area)
         )
           throw new ShapeError(
-            `embed: expected RGB or RGBA images of ${width}x${height}, got image ${i} of ${image.width}x${image.height} with ${image.data.length} bytes\nAlign the face to the network's input size first.`,
+            `embed: expected RGB or RGBA images of ${width}x${height}, got image ${i} of ${image.width}x${image.height} with ${image.data.length} bytes\nPass the face's five points as \`points\`, or align it to the network's input size first.`,
           );
       });
       const result = queue.then(() => embed(list, options));

@@ -5,6 +5,7 @@ import { host } from '../../src/core/tensor.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { embedderOf, type FaceImage, loadEmbedder } from '../../src/evaluate/embedder.ts';
+import { alignFace } from '../../src/image/align.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { noiseImages, tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
 
@@ -106,6 +107,20 @@ it('takes RGBA, raw bytes and mirror images', async () => {
   const mirror = await e.embed(images.slice(0, 2), { mirrored: true });
   expect(mirror).toEqual(await e.embed(flipped));
   expect(mirror).not.toEqual(want);
+  await e.dispose();
+});
+
+it('aligns pictures whose five points are known', async () => {
+  const e = await loadEmbedder(bytes, { device });
+  const photo = noiseImages(1, 90)[0]!;
+  const points = [30, 35, 58, 33, 45, 50, 33, 66, 57, 64];
+  const crop = alignFace(photo, points, [32, 32]);
+  const want = await e.embed([crop]);
+  expect(await e.embed([{ ...photo, points }])).toEqual(want);
+  const rgba = new Uint8ClampedArray(90 * 90 * 4);
+  for (let i = 0; i < 90 * 90; i++) rgba.set([...photo.data.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+  expect(await e.embed([{ width: 90, height: 90, data: rgba, points }])).toEqual(want);
+  await expect(e.embed([{ ...photo, width: 91, points }])).rejects.toThrow(/expected RGB or RGBA pixels/);
   await e.dispose();
 });
 
