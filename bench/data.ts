@@ -205,8 +205,8 @@ async function jpegSet(path: string | undefined, folder: string): Promise<Datase
 }
 
 async function writeSet(set: Dataset, path: string): Promise<void> {
-  const { createPackedFile } = await import('../src/data/formats/packedFormat.ts');
-  const writer = await createPackedFile(path);
+  const { createPacked } = await import('../src/data/formats/packedFormat.ts');
+  const writer = await createPacked(path);
   for (let i = 0; i < set.length; i++) {
     const { bytes } = await readBytes(set.source(i));
     const label = set.label(i);

@@ -27,12 +27,12 @@ export {
   readFeature,
   writeFeatures,
 } from './data/formats/features.ts';
-export { folderDataset, pictureFolder } from './data/formats/folder.ts';
-export { listDataset } from './data/formats/list.ts';
-export { devkitDataset } from './data/formats/megafaceFormat.ts';
+export { openFolder, openPictures } from './data/formats/folder.ts';
+export { openList } from './data/formats/list.ts';
+export { openDevkitList } from './data/formats/megafaceFormat.ts';
 export type { Metadata, PackedDamage, PackedSet } from './data/formats/packed.ts';
-export { createPackedFile, openPackedFile, verifyPackedFile } from './data/formats/packedFormat.ts';
-export type { PackedOptions } from './data/formats/packedWriter.ts';
+export { createPacked, openPacked, verifyPacked } from './data/formats/packedFormat.ts';
+export type { PackedWriterOptions } from './data/formats/packedWriter.ts';
 export { createRecordIO, openRecordIO } from './data/formats/recordioFormat.ts';
 export type { TfRecordOptions } from './data/formats/tfrecord.ts';
 export { createTfRecords, openTfRecords, type TfRecordCreateOptions } from './data/formats/tfrecordFormat.ts';

@@ -1,6 +1,8 @@
 /**
  * `facegrad/data`: the data formats of the field, read and written without a file system; bytes come from Blobs, arrays or
  * any `ByteSource`. Browser-safe and apart from the engine. In Node the package's main entry opens paths (`openDataset`).
+ *
+ * Names: from bytes `xDataset`, into a sink `xWriter`; by path, in the main entry, `openX` and `createX`.
  */
 export { DataError, UsageError } from '../core/errors.ts';
 export { type DecodedImage, decodeImage, type RgbImage } from '../image/decode.ts';
@@ -30,13 +32,13 @@ export type { NewImage, SetWriter } from './formats/format.ts';
 export { type DevkitList, formatDevkitList, readDevkitList, readNameLines } from './formats/megaface.ts';
 export {
   type Metadata,
-  type OpenPackedOptions,
-  openPacked,
   type PackedDamage,
+  type PackedOptions,
   type PackedSet,
-  verifyPacked,
+  packedDamage,
+  packedDataset,
 } from './formats/packed.ts';
-export { type PackedOptions, type PackedState, packedState, packedWriter } from './formats/packedWriter.ts';
+export { type PackedState, type PackedWriterOptions, packedState, packedWriter } from './formats/packedWriter.ts';
 export { type RecordIOFiles, type RecordIOOptions, recordIODataset } from './formats/recordioSet.ts';
 export {
   type RecordIOSinks,
@@ -54,9 +56,9 @@ export {
   writeRecord,
 } from './formats/tfrecord.ts';
 export {
-  readVerificationBin,
   type VerificationBinForm,
   type VerificationBinOptions,
+  verificationBinDataset,
   writeVerificationBin,
 } from './formats/verificationBin.ts';
 export { type Checked, type CheckOptions, checkPicture, type Repaired, repairPicture } from './inspect/check.ts';

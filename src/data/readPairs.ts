@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Dataset, type PairSet, type PairTable, pairSetOf } from './dataset.ts';
 import { fileError } from './files.ts';
-import { pictureFolder } from './formats/folder.ts';
+import { openPictures } from './formats/folder.ts';
 import { type NamedImages, parsePairs } from './pairs.ts';
 
 /** Reads a file of pairs of a set's images. Throws DataError with file and line. */
@@ -21,6 +21,6 @@ export function readPairTable(path: string, images: NamedImages): PairTable {
  * images. Throws DataError with file and line.
  */
 export function readPairs(path: string, images: string | Dataset): PairSet {
-  const set = typeof images === 'string' ? pictureFolder(images) : images;
+  const set = typeof images === 'string' ? openPictures(images) : images;
   return pairSetOf(set, readPairTable(path, set), path);
 }

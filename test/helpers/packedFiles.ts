@@ -4,8 +4,8 @@ import { memorySink, type Readable } from '../../src/data/bytes.ts';
 import type { PairTable } from '../../src/data/dataset.ts';
 import { crc32c } from '../../src/data/formats/crc32c.ts';
 import type { NewImage, SetWriter } from '../../src/data/formats/format.ts';
-import { openPacked, type PackedSet } from '../../src/data/formats/packed.ts';
-import { type PackedOptions, type PackedState, packedWriter } from '../../src/data/formats/packedWriter.ts';
+import { type PackedSet, packedDataset } from '../../src/data/formats/packed.ts';
+import { type PackedState, type PackedWriterOptions, packedWriter } from '../../src/data/formats/packedWriter.ts';
 import { imageBytes } from '../../src/data/source.ts';
 
 export interface Content {
@@ -23,7 +23,7 @@ export async function writeAll(writer: SetWriter, { images, identities = [], pai
 /** The packed file of a content; with `kept` and its state, going on after them. */
 export async function pack(
   content: Content,
-  options: PackedOptions = {},
+  options: PackedWriterOptions = {},
   kept?: { readonly bytes: Uint8Array; readonly state: PackedState },
 ): Promise<Uint8Array> {
   const sink = memorySink('x.faces');
@@ -47,7 +47,7 @@ export async function imagesOf(set: PackedSet): Promise<NewImage[]> {
 
 /** A set and all that it holds. */
 export async function readAll(bytes: Readable, name = 'x.faces') {
-  const set = await openPacked(bytes, { name });
+  const set = await packedDataset(bytes, { name });
   // A damaged file may name any number of classes.
   if (set.classes > 1e6) throw new DataError(`${name}: too many classes for this test`);
   const identities = Array.from({ length: set.classes }, (_, l) => set.identityName(l));

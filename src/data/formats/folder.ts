@@ -117,15 +117,6 @@ function namedIdentities(path: string): Map<string, number> | undefined {
   return labels;
 }
 
-/**
- * The data set of a folder per identity: label = rank of the folder's name, pictures = its .jpg, .jpeg and .png files,
- * also in subfolders. Hidden files and others (such as a landmarks.json) are left alone. A file `identities.txt` beside the
- * folders, with the name of one a line, gives the labels instead; it names every folder, and a name without one keeps its
- * label without pictures. Throws DataError where there is no identity folder, or one is empty.
- */
-export const folderDataset = (path: string): Dataset =>
-  identityFolders(path, entriesOfSet(path), namedIdentities(path));
-
 function identityFolders(path: string, entries: readonly Entry[], named: Map<string, number> | undefined): Dataset {
   const folders = entries.filter((e) => e.folder);
   if (folders.length === 0)
@@ -171,7 +162,7 @@ function identityFolders(path: string, entries: readonly Entry[], named: Map<str
 }
 
 /** The pictures in and under a folder whose people are not known. Throws DataError where there are none. */
-export const pictureFolder = (path: string): Dataset => unknownPeople(path, entriesOfSet(path));
+export const openPictures = (path: string): Dataset => unknownPeople(path, entriesOfSet(path));
 
 function unknownPeople(path: string, entries: readonly Entry[]): Dataset {
   const names = namesBelow(path, entries);
@@ -188,7 +179,13 @@ function unknownPeople(path: string, entries: readonly Entry[]): Dataset {
   };
 }
 
-/** The set of a folder: of its folders where it has some, unless an empty `identities.txt` says that people are not known. */
+/**
+ * The data set of a folder per identity: label = rank of the folder's name, pictures = its .jpg, .jpeg and .png files,
+ * also in subfolders. Hidden files and others (such as a landmarks.json) are left alone. A file `identities.txt` beside the
+ * folders, with the name of one a line, gives the labels instead; it names every folder, and a name without one keeps its
+ * label without pictures. Of a folder without folders, or with an empty `identities.txt`, people are not known.
+ * @throws DataError where there are no pictures, or none in a folder that is not named there
+ */
 export function openFolder(path: string): Dataset {
   const entries = entriesOfSet(path);
   const named = namedIdentities(path);

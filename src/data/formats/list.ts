@@ -12,7 +12,7 @@ import { folderNames } from '../people.ts';
  * none missing, unless `classes`, or a line `# classes C`, says how many there are. People are named by the folder that holds
  * their pictures where each has one of their own, by their label otherwise. Throws DataError with file and line.
  */
-export function listDataset(path: string, options: { root?: string; classes?: number } = {}): Dataset {
+export function openList(path: string, options: { root?: string; classes?: number } = {}): Dataset {
   const { root = dirname(path) } = options;
   const names: string[] = [];
   const labels: number[] = [];

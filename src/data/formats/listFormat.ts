@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
 import { fileError, fileSink } from '../files.ts';
 import type { CreateOptions, DataFormat, SetWriter } from './format.ts';
-import { listDataset } from './list.ts';
+import { openList } from './list.ts';
 import { pictureWriter } from './pictureWriter.ts';
 
 const ending = /\.(txt|list)$/i;
@@ -58,6 +58,6 @@ export const listFormat: DataFormat = {
   ending: '.txt',
   holds: { labels: true, names: true, pairs: false, raw: false },
   detect: (path, folder) => !folder && ending.test(path),
-  open: async (path) => listDataset(path),
+  open: async (path) => openList(path),
   create,
 };

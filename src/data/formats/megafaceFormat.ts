@@ -31,7 +31,7 @@ function rootOf(path: string, first: string): string {
  * @param options `root`: the folder that its paths start from. Default: looked for.
  * @throws DataError naming the list
  */
-export function devkitDataset(path: string, options: { readonly root?: string } = {}): Dataset {
+export function openDevkitList(path: string, options: { readonly root?: string } = {}): Dataset {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -66,5 +66,5 @@ export const megafaceFormat: DataFormat = {
   holds: { labels: true, names: true, pairs: false, raw: false },
   detect: (_path, folder, head) =>
     !folder && /^(\xef\xbb\xbf)?\s*\{\s*"(path|id)"\s*:\s*\[/.test(String.fromCharCode(...head)),
-  open: async (path) => devkitDataset(path),
+  open: async (path) => openDevkitList(path),
 };

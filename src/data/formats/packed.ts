@@ -56,7 +56,7 @@ export interface PackedSet extends Dataset {
   readonly metadata: Metadata;
 }
 
-export interface OpenPackedOptions {
+export interface PackedOptions {
   /** What errors call bytes and Blobs. */
   readonly name?: string;
   /** Called after each shard, with bytes done and in all. */
@@ -64,11 +64,11 @@ export interface OpenPackedOptions {
 }
 
 /**
- * Opens a packed file. Reads its indexes, and checks them; the images are read when asked for (`verifyPacked` checks them all).
+ * Opens a packed file. Reads its indexes, and checks them; the images are read when asked for (`packedDamage` checks them all).
  * Takes 16 bytes an image and the names. A file that was cut off gives what its whole shards hold, with a `note`.
  * @throws DataError where it is no packed file, of a newer format, or damaged elsewhere than at its end
  */
-export async function openPacked(bytes: Readable, { name, onProgress }: OpenPackedOptions = {}): Promise<PackedSet> {
+export async function packedDataset(bytes: Readable, { name, onProgress }: PackedOptions = {}): Promise<PackedSet> {
   const source = asSource(bytes, name);
   const damage = (at: number, problem: Problem, advice: string) =>
     new DataError(`${source.name}: at offset ${at}, expected ${problem}\n${advice}`);
@@ -195,10 +195,7 @@ export interface PackedDamage {
  * Reads a packed file whole and compares every checksum. Gives the damaged parts in their order; none where all is well.
  * @throws DataError where it is no packed file, or of a newer format
  */
-export async function verifyPacked(
-  bytes: Readable,
-  { name, onProgress }: OpenPackedOptions = {},
-): Promise<PackedDamage[]> {
+export async function packedDamage(bytes: Readable, { name, onProgress }: PackedOptions = {}): Promise<PackedDamage[]> {
   const source = asSource(bytes, name);
   const found: PackedDamage[] = [];
   const header = await checkHeader(source);

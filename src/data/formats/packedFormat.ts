@@ -8,8 +8,8 @@ import { dirname } from 'node:path';
 import type { ByteSource } from '../bytes.ts';
 import { fileError, fileSink, fileSource } from '../files.ts';
 import type { CreateOptions, DataFormat, OpenOptions, SetWriter } from './format.ts';
-import { isPacked, openPacked, type PackedDamage, type PackedSet, verifyPacked } from './packed.ts';
-import { type PackedOptions, packedState, packedWriter } from './packedWriter.ts';
+import { isPacked, type PackedDamage, type PackedSet, packedDamage, packedDataset } from './packed.ts';
+import { type PackedWriterOptions, packedState, packedWriter } from './packedWriter.ts';
 
 async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
   const source = await fileSource(path);
@@ -21,17 +21,17 @@ async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>
 }
 
 /** Opens a packed file. Throws DataError naming it. */
-export const openPackedFile = (path: string, options: OpenOptions = {}): Promise<PackedSet> =>
-  withFile(path, (source) => openPacked(source, options));
+export const openPacked = (path: string, options: OpenOptions = {}): Promise<PackedSet> =>
+  withFile(path, (source) => packedDataset(source, options));
 
 /** The damaged parts of a packed file; none where all is well. Throws DataError where it is no packed file. */
-export const verifyPackedFile = (path: string, options: OpenOptions = {}): Promise<PackedDamage[]> =>
-  withFile(path, (source) => verifyPacked(source, options));
+export const verifyPacked = (path: string, options: OpenOptions = {}): Promise<PackedDamage[]> =>
+  withFile(path, (source) => packedDamage(source, options));
 
 /** Creates a packed file, or goes on with one. `finish` puts it in the place of what was there before. */
-export async function createPackedFile(
+export async function createPacked(
   path: string,
-  { resume = false, ...options }: CreateOptions & Omit<PackedOptions, 'resume'> = {},
+  { resume = false, ...options }: CreateOptions & Omit<PackedWriterOptions, 'resume'> = {},
 ): Promise<SetWriter> {
   const part = `${path}.part`;
   const state = resume && existsSync(part) ? await withFile(part, packedState) : undefined;
@@ -61,6 +61,6 @@ export const packedFormat: DataFormat = {
   ending: '.faces',
   holds: { labels: true, names: true, pairs: true, raw: true },
   detect: (_path, folder, head) => !folder && isPacked(head),
-  open: openPackedFile,
-  create: createPackedFile,
+  open: openPacked,
+  create: createPacked,
 };

@@ -26,7 +26,7 @@ import {
   walk,
 } from './packedLayout.ts';
 
-export interface PackedOptions {
+export interface PackedWriterOptions {
   /** A shard ends before its images and their names take more bytes. Default 64 MiB. One image may be larger. */
   readonly shardBytes?: number;
   /** Most images of a shard. Default 16384. */
@@ -140,7 +140,7 @@ function checkImage({ name, label, bytes, raw, landmarks }: NewImage, nameBytes:
  * Starts a packed file, or goes on with one. Deterministic: the same images and options give the same bytes.
  * `finish` and `abort` close the sink.
  */
-export async function packedWriter(sink: ByteSink, options: PackedOptions = {}): Promise<SetWriter> {
+export async function packedWriter(sink: ByteSink, options: PackedWriterOptions = {}): Promise<SetWriter> {
   const { shardBytes = 64 * 2 ** 20, shardImages = 16384, metadata = {}, resume } = options;
   for (const [key, value, most] of [
     ['shardBytes', shardBytes, 2 ** 31],

@@ -111,7 +111,7 @@ function interpret(bytes: Uint8Array, name: string): Facts {
  * @throws DataError naming file and offset where it is none, or where its pickle asks for anything but plain data; nothing in
  * it is ever executed
  */
-export async function readVerificationBin(file: Readable, options: VerificationBinOptions = {}): Promise<Dataset> {
+export async function verificationBinDataset(file: Readable, options: VerificationBinOptions = {}): Promise<Dataset> {
   const source = asSource(file);
   const name = options.name ?? source.name;
   const { at, length, png, apart, same } = interpret(await readWhole(source, options.onProgress), name);

@@ -2,7 +2,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { fileError, fileSink, fileSource } from '../files.ts';
 import type { DataFormat } from './format.ts';
-import { readVerificationBin, writeVerificationBin } from './verificationBin.ts';
+import { verificationBinDataset, writeVerificationBin } from './verificationBin.ts';
 
 /** How pickles of a pair of lists begin: protocol 2 and on (a tuple or list, framed or not), or 0 and 1. */
 const begins = (head: Uint8Array) =>
@@ -19,7 +19,7 @@ export const verificationBinFormat: DataFormat = {
   async open(path, { onProgress } = {}) {
     const file = await fileSource(path);
     try {
-      return await readVerificationBin(file, onProgress ? { onProgress } : {});
+      return await verificationBinDataset(file, onProgress ? { onProgress } : {});
     } finally {
       await file.close();
     }

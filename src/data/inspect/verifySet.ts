@@ -6,7 +6,7 @@
  * neighbours.
  */
 import type { Dataset } from '../dataset.ts';
-import { verifyPackedFile } from '../formats/packedFormat.ts';
+import { verifyPacked } from '../formats/packedFormat.ts';
 import type { Look } from './look.ts';
 import { repairFile } from './repair.ts';
 import { numbersWhere } from './setFacts.ts';
@@ -172,7 +172,7 @@ export class Verifier {
   async finish(onProgress?: (done: number, total: number) => void): Promise<Verified> {
     const damage: string[] = [];
     if (this.format === 'packed') {
-      for (const { what, at, image, name, problem } of await verifyPackedFile(
+      for (const { what, at, image, name, problem } of await verifyPacked(
         this.path,
         onProgress ? { onProgress } : {},
       )) {

@@ -16,10 +16,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError, UsageError } from '../../../src/core/errors.ts';
 import type { Dataset, PairTable } from '../../../src/data/dataset.ts';
-import { folderDataset, pictureFolder, picturesIn } from '../../../src/data/formats/folder.ts';
+import { openFolder, openPictures, picturesIn } from '../../../src/data/formats/folder.ts';
 import { folderFormat } from '../../../src/data/formats/folderFormat.ts';
 import type { NewImage, SetWriter } from '../../../src/data/formats/format.ts';
-import { listDataset } from '../../../src/data/formats/list.ts';
+import { openList } from '../../../src/data/formats/list.ts';
 import { listFormat } from '../../../src/data/formats/listFormat.ts';
 
 import { readBytes } from '../../../src/data/readImage.ts';
@@ -81,14 +81,14 @@ describe('reading folders', () => {
       [0, 2, 2],
     ]);
     expect(d.source(1)).toEqual({ kind: 'file', path: join(folder, 'a/1.jpg') });
-    expect(await complaint(() => folderDataset(tree('b/1.jpg', 'a/1.jpg', ['identities.txt', 'b\n'])))).toMatch(
+    expect(await complaint(() => openFolder(tree('b/1.jpg', 'a/1.jpg', ['identities.txt', 'b\n'])))).toMatch(
       /identities.txt: expected the name of every folder, but 'a' is missing\nAdd it/,
     );
-    expect(await complaint(() => folderDataset(tree('b/1.jpg', ['identities.txt', 'b\n\nb\n'])))).toMatch(
+    expect(await complaint(() => openFolder(tree('b/1.jpg', ['identities.txt', 'b\n\nb\n'])))).toMatch(
       /identities.txt:3: expected each identity once, got 'b' again/,
     );
-    expect(people(folderDataset(tree('b/1.txt', 'a/1.jpg', ['identities.txt', 'b\na\n'])))).toEqual(['b', 'a']);
-    expect(await complaint(() => folderDataset(tree('b/1.txt', ['identities.txt', 'b\n'])))).toMatch(/found none/);
+    expect(people(openFolder(tree('b/1.txt', 'a/1.jpg', ['identities.txt', 'b\na\n'])))).toEqual(['b', 'a']);
+    expect(await complaint(() => openFolder(tree('b/1.txt', ['identities.txt', 'b\n'])))).toMatch(/found none/);
   });
   it('pictures without identity folders, or with an empty identities.txt, are of people not known', async () => {
     for (const folder of [tree('b.jpg', 'a.PNG', 'notes.txt'), tree('x/b.jpg', 'a.png', ['identities.txt', ''])]) {
@@ -103,7 +103,7 @@ describe('reading folders', () => {
     symlinkSync(other, join(folder, 'b'));
     symlinkSync(join(other, 'single.jpg'), join(folder, 'a/s.jpg'));
     symlinkSync(join(other, 'deep'), join(folder, 'a/also'));
-    expect(names(folderDataset(folder))).toEqual([
+    expect(names(openFolder(folder))).toEqual([
       'a/1.jpg',
       'a/also/2.jpg',
       'a/s.jpg',
@@ -122,7 +122,7 @@ describe('reading folders', () => {
     for (const [link, target] of circles) {
       const round = join(tree('set/a/1.jpg'), 'set');
       symlinkSync(join(dirname(join(round, link)), target), join(round, link));
-      for (const open of [folderDataset, pictureFolder])
+      for (const open of [openFolder, openPictures])
         expect(await complaint(() => open(round)), `${link} to ${target}`).toMatch(
           /this link leads back to .*\nRemove the link/,
         );
@@ -131,23 +131,21 @@ describe('reading folders', () => {
     const [x, y] = [tree('in/1.jpg'), tree('in/1.jpg')];
     symlinkSync(join(y, 'in'), join(x, 'in/y'));
     symlinkSync(join(x, 'in'), join(y, 'in/x'));
-    expect(await complaint(() => folderDataset(x))).toMatch(/leads back to/);
+    expect(await complaint(() => openFolder(x))).toMatch(/leads back to/);
 
     const dangling = tree('a/1.jpg');
     symlinkSync('nowhere', join(dangling, 'a/2.jpg'));
-    expect(await complaint(() => folderDataset(dangling))).toMatch(
+    expect(await complaint(() => openFolder(dangling))).toMatch(
       /2.jpg: expected a link that leads to a file or folder, got ENOENT/,
     );
     symlinkSync('self', join(dangling, 'self'));
-    expect(await complaint(() => folderDataset(dangling))).toMatch(/self: expected a link .* got ELOOP/);
+    expect(await complaint(() => openFolder(dangling))).toMatch(/self: expected a link .* got ELOOP/);
   });
   it('says where a folder is still being written, or is none', async () => {
     expect(await complaint(() => folderFormat.open(tree('a/1.jpg', '.facegrad-progress')))).toMatch(
       /expected a whole set, but writing it was interrupted\nGo on with it/,
     );
-    expect(await complaint(() => folderDataset(join(tree('a.jpg'), 'a.jpg')))).toMatch(
-      /a readable folder, got ENOTDIR/,
-    );
+    expect(await complaint(() => openFolder(join(tree('a.jpg'), 'a.jpg')))).toMatch(/a readable folder, got ENOTDIR/);
   });
   it('reads pairs.txt when asked for it', async () => {
     const good = await folderFormat.open(
@@ -168,7 +166,7 @@ describe('reading folders', () => {
       writeFileSync(join(folder, `${i}/1.jpg`), '');
     }
     const start = performance.now();
-    expect(folderDataset(folder).classes).toBe(2000);
+    expect(openFolder(folder).classes).toBe(2000);
     expect(performance.now() - start).toBeLessThan(2000);
   });
 });
@@ -282,7 +280,7 @@ describe('writing folders', () => {
       );
     await writer.add(image('2.jpg', 0, 'Zo\u00eb'));
     await writer.finish({ identities: [] });
-    expect(folderDataset(path).length).toBe(2);
+    expect(openFolder(path).length).toBe(2);
   });
   it('goes on after an abort and after a kill, to the same files', async () => {
     const images = Array.from({ length: 400 }, (_, i) =>
@@ -438,17 +436,17 @@ describe('lists', () => {
       writeFileSync(path, text);
       return path;
     };
-    expect(names(listDataset(list('\uFEFF./#a.jpg 0\n b.jpg 1\n\u2028.jpg 0')))).toEqual([
+    expect(names(openList(list('\uFEFF./#a.jpg 0\n b.jpg 1\n\u2028.jpg 0')))).toEqual([
       '#a.jpg',
       ' b.jpg',
       '\u2028.jpg',
     ]);
-    expect(listDataset(list('a.jpg 0\r\n# classes 5\r\n')).classes).toBe(5);
-    expect(await complaint(() => listDataset(list('a.jpg 7\n# classes 5')))).toMatch(
+    expect(openList(list('a.jpg 0\r\n# classes 5\r\n')).classes).toBe(5);
+    expect(await complaint(() => openList(list('a.jpg 7\n# classes 5')))).toMatch(
       /:1: expected a label below the 5 classes, got 7/,
     );
-    expect(await complaint(() => listDataset(list('a.jpg 0\nb.jpg 2147483647')))).toMatch(/but 1 is missing/);
-    expect(await complaint(() => listDataset(list('a.jpg 99999999999')))).toMatch(
+    expect(await complaint(() => openList(list('a.jpg 0\nb.jpg 2147483647')))).toMatch(/but 1 is missing/);
+    expect(await complaint(() => openList(list('a.jpg 99999999999')))).toMatch(
       /:1: expected 'path label' with a whole label/,
     );
   });
@@ -457,7 +455,7 @@ describe('lists', () => {
     const path = newPath('.txt');
     const read = (bytes: Uint8Array) => {
       writeFileSync(path, bytes);
-      const d = listDataset(path);
+      const d = openList(path);
       for (let i = 0; i < d.length; i++)
         expect([d.label(i) < d.classes, typeof d.imageName(i), d.source(i).kind]).toEqual([true, 'string', 'file']);
     };
@@ -470,7 +468,7 @@ describe('lists', () => {
     const folder = tree('a/1.jpg', 'b/2.jpg');
     const identities = (bytes: Uint8Array) => {
       writeFileSync(join(folder, 'identities.txt'), bytes);
-      labels(folderDataset(folder));
+      labels(openFolder(folder));
     };
     const { read: good } = await fuzz(identities, new TextEncoder().encode('b\nnobody\na\n'), folder, few);
     expect(good).toBeGreaterThan(0);

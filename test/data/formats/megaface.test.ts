@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { openFolder, pictureFolder } from '../../../src/data/formats/folder.ts';
+import { openFolder, openPictures } from '../../../src/data/formats/folder.ts';
 import { formatDevkitList, readDevkitList, readNameLines } from '../../../src/data/formats/megaface.ts';
-import { devkitDataset, megafaceFormat } from '../../../src/data/formats/megafaceFormat.ts';
+import { megafaceFormat, openDevkitList } from '../../../src/data/formats/megafaceFormat.ts';
 import { formatOf, openDataset } from '../../../src/data/open.ts';
 import { readPicture } from '../../../src/data/readImage.ts';
 import { encodePng } from '../../../src/image/encode.ts';
@@ -97,14 +97,14 @@ describe('pictures of the challenge', () => {
     expect([unknown.classes, unknown.length, unknown.label(0), unknown.label(1)]).toEqual([0, 2, -1, -1]);
     expect((await readPicture(unknown.source(1))).data).toEqual(picture(1, 0).data);
     expect((await formatOf(list)).name).toBe('megaface');
-    const own = devkitDataset(list, { root: join(folder, 'megaface_images') });
+    const own = openDevkitList(list, { root: join(folder, 'megaface_images') });
     expect(own.source(0)).toEqual(unknown.source(0));
   });
   it('as trees: a folder per person, and distractors of unknown people', () => {
     fill();
     const known = openFolder(join(folder, 'facescrub_images'));
     expect([known.classes, known.length]).toEqual([2, 3]);
-    const unknown = pictureFolder(join(folder, 'megaface_images'));
+    const unknown = openPictures(join(folder, 'megaface_images'));
     expect([unknown.imageName(0), unknown.imageName(1), unknown.classes]).toEqual([...distractors, 0]);
   });
   it('a list without its pictures says where they were looked for', async () => {

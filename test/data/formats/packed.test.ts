@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError, UsageError } from '../../../src/core/errors.ts';
 import { memorySink, memorySource } from '../../../src/data/bytes.ts';
 import type { NewImage } from '../../../src/data/formats/format.ts';
-import { openPacked, verifyPacked } from '../../../src/data/formats/packed.ts';
-import { createPackedFile, openPackedFile, verifyPackedFile } from '../../../src/data/formats/packedFormat.ts';
+import { packedDamage, packedDataset } from '../../../src/data/formats/packed.ts';
+import { createPacked, openPacked, verifyPacked } from '../../../src/data/formats/packedFormat.ts';
 import { packedState, packedWriter } from '../../../src/data/formats/packedWriter.ts';
 import { openDataset } from '../../../src/data/open.ts';
 import { closeContainers, readPicture } from '../../../src/data/readImage.ts';
@@ -88,7 +88,7 @@ describe('a packed file', () => {
         expect(set.metadata).toEqual(how.metadata);
         expect(set.note).toBeUndefined();
         expect(set.classes).toBe(images.reduce((m, i) => Math.max(m, i.label + 1), 0));
-        expect(await verifyPacked(file)).toEqual([]);
+        expect(await packedDamage(file)).toEqual([]);
         for (const { images: n, at, dataAt } of jointsOf(file).shards) {
           expect([at % 64, dataAt % 64]).toEqual([0, 0]);
           expect(n).toBeLessThanOrEqual(how.shardImages);
@@ -130,9 +130,9 @@ describe('a packed file', () => {
         { name: 'b', label: 0, identity: 'a', bytes: face.data, raw: { width: 8, height: 8 } },
       ],
     });
-    const set = await openPacked(new Blob([file as Uint8Array<ArrayBuffer>]), { name: 'blob.faces' });
+    const set = await packedDataset(new Blob([file as Uint8Array<ArrayBuffer>]), { name: 'blob.faces' });
     for (const i of [0, 1]) expect(await openImage(set.source(i))).toEqual(face);
-    const later = await openPacked(memorySource(file.subarray(0, -1), 'y.faces'));
+    const later = await packedDataset(memorySource(file.subarray(0, -1), 'y.faces'));
     expect(later.source(0)).toMatchObject({ name: 'y.faces: image 0 (a.png)' });
   });
   it('refuses what it cannot hold', async () => {
@@ -211,7 +211,7 @@ describe('a packed file that is cut off', () => {
       expect(images, `cut to ${length}`).toEqual(named(all.images.slice(0, whole)));
       expect(set.note).toContain(length < footer ? 'cut off' : 'everything else is there');
       expect(pairs).toEqual(length < footer ? undefined : all.pairs);
-      expect((await verifyPacked(cut)).map((d) => d.what)).toEqual(['end']);
+      expect((await packedDamage(cut)).map((d) => d.what)).toEqual(['end']);
     }
     expect(directory).toBeLessThan(footer);
   });
@@ -254,7 +254,7 @@ describe('packed files on disk', () => {
   it('have their name once they are whole, and are recognised under any', async () => {
     const { all, how, file } = await some();
     const path = join(folder, 'set.faces');
-    const writer = await createPackedFile(path, how);
+    const writer = await createPacked(path, how);
     for (const i of all.images) await writer.add(i);
     expect([existsSync(path), existsSync(`${path}.part`)]).toEqual([false, true]);
     await writer.finish(all);
@@ -265,13 +265,13 @@ describe('packed files on disk', () => {
     const set = await openDataset(other);
     expect([set.name, set.length, set.classes]).toEqual([other, 7, 4]);
     expect(await readPicture(set.source(1))).toEqual(picture(2, 1, 2));
-    expect(await verifyPackedFile(other)).toEqual([]);
-    await expect(openPackedFile(join(folder, 'none.faces'))).rejects.toThrow(/none\.faces: expected a readable file/);
+    expect(await verifyPacked(other)).toEqual([]);
+    await expect(openPacked(join(folder, 'none.faces'))).rejects.toThrow(/none\.faces: expected a readable file/);
   });
   it('resume after a break to the same bytes, and start anew where not asked to', async () => {
     const { all, how, file } = await some();
     const path = join(folder, 'resumed.faces');
-    const first = await createPackedFile(path, how);
+    const first = await createPacked(path, how);
     for (const i of all.images.slice(0, 5)) await first.add(i);
     await first.abort();
     const left = statSync(`${path}.part`).size;
@@ -284,17 +284,17 @@ describe('packed files on disk', () => {
     ] as const) {
       writeFileSync(`${path}.part`, file.subarray(0, left));
       truncateSync(`${path}.part`, size);
-      const again = await createPackedFile(path, { ...how, resume: true });
+      const again = await createPacked(path, { ...how, resume: true });
       expect(again.written).toBe(written);
       await writeAll(again, all);
       expect(Buffer.compare(readFileSync(path), file)).toBe(0);
     }
     writeFileSync(`${path}.part`, file.subarray(0, left));
-    const anew = await createPackedFile(path, how);
+    const anew = await createPacked(path, how);
     expect(anew.written).toBe(0);
     await anew.abort();
     writeFileSync(`${path}.part`, 'my diary');
-    await expect(createPackedFile(path, { resume: true })).rejects.toThrow(/expected a facegrad packed file/);
+    await expect(createPacked(path, { resume: true })).rejects.toThrow(/expected a facegrad packed file/);
     expect(readFileSync(`${path}.part`, 'utf8')).toBe('my diary');
   });
 });
@@ -336,7 +336,7 @@ describe('the kept file', () => {
     for (let i = 0; i < set.length; i++) expect((await openImage(set.source(i))).data.length).toBeGreaterThan(0);
   });
   it('is written again to the same bytes', async () => {
-    const set = await openPacked(file);
+    const set = await packedDataset(file);
     const identities = Array.from({ length: set.classes }, (_, l) => set.identityName(l));
     const again = await pack(
       { images: await imagesOf(set), identities, pairs: set.pairs },

@@ -4,7 +4,7 @@ import { DataError } from '../../../src/core/errors.ts';
 import { type ByteSource, checkRange, memorySink, memorySource } from '../../../src/data/bytes.ts';
 import { crc32c } from '../../../src/data/formats/crc32c.ts';
 import type { NewImage } from '../../../src/data/formats/format.ts';
-import { openPacked, verifyPacked } from '../../../src/data/formats/packed.ts';
+import { packedDamage, packedDataset } from '../../../src/data/formats/packed.ts';
 import { packedState, packedWriter } from '../../../src/data/formats/packedWriter.ts';
 import { imageBytes } from '../../../src/data/source.ts';
 import { fuzz } from '../../helpers/fuzz.ts';
@@ -32,16 +32,16 @@ describe('damage', () => {
   it('of any bit is found, and of the right image', async () => {
     const file = await make();
     const { shards, directory } = jointsOf(file);
-    const set = await openPacked(file, { name: 'x.faces' });
+    const set = await packedDataset(file, { name: 'x.faces' });
     const data = Array.from({ length: set.length }, (_, i) => (set.source(i) as { pieces?: number[] }).pieces!);
     for (let at = 0; at < file.length; at++) {
       const bad = file.slice();
       bad[at] = bad[at]! ^ (1 << (at % 8));
       if (at < 8) {
-        await expect(verifyPacked(bad, { name: 'x.faces' })).rejects.toThrow(/^x\.faces: expected a facegrad packed/);
+        await expect(packedDamage(bad, { name: 'x.faces' })).rejects.toThrow(/^x\.faces: expected a facegrad packed/);
         continue;
       }
-      const found = await verifyPacked(bad, { name: 'x.faces' });
+      const found = await packedDamage(bad, { name: 'x.faces' });
       const i = data.findIndex(([from, length]) => at >= from! && at < from! + length!);
       const k = shards.findIndex((s) => at >= s.at && at < s.end);
       const [where, size] = data[i] ?? [0, 0];
@@ -64,7 +64,7 @@ describe('damage', () => {
     const second = jointsOf(file).shards[1]!;
     const bad = file.slice();
     bad[second.at + 70]! ^= 1;
-    await expect(openPacked(bad, { name: 'x.faces' })).rejects.toThrow(
+    await expect(packedDataset(bad, { name: 'x.faces' })).rejects.toThrow(
       new RegExp(
         `^x\\.faces: at offset ${second.at}, expected an index with checksum .*, got .*\n.*Cut off at ${second.at}`,
       ),
@@ -81,14 +81,14 @@ describe('damage', () => {
     file[shards[0]!.dataAt + 12] = 99;
     file[shards[2]!.dataAt + 12] = 99;
     const done: number[] = [];
-    const found = await verifyPacked(file, { onProgress: (bytes) => done.push(bytes) });
+    const found = await packedDamage(file, { onProgress: (bytes) => done.push(bytes) });
     expect(found.map((d) => d.image)).toEqual([0, 1, 5]);
     expect(done).toEqual(shards.map((s) => s.end));
   });
   it('never does harm', async () => {
     const file = await make();
     const read = async (bytes: Uint8Array) => {
-      await verifyPacked(bytes, { name: 'x.faces' });
+      await packedDamage(bytes, { name: 'x.faces' });
       await packedState(memorySource(bytes, 'x.faces'));
       await readAll(bytes);
     };
@@ -100,7 +100,7 @@ describe('damage', () => {
     const joints = jointsOf(file);
     const read = async (bytes: Uint8Array) => {
       reseal(bytes, joints);
-      await verifyPacked(bytes, { name: 'x.faces' });
+      await packedDamage(bytes, { name: 'x.faces' });
       await packedState(memorySource(bytes, 'x.faces'));
       await readAll(bytes);
     };
@@ -121,8 +121,8 @@ describe('versions', () => {
       [12, 1],
     ] as const) {
       const file = await changed(at, value);
-      await expect(openPacked(file, { name: 'x' })).rejects.toThrow(/^x: expected packed format 1 .*\n.*update/);
-      await expect(verifyPacked(file)).rejects.toThrow(DataError);
+      await expect(packedDataset(file, { name: 'x' })).rejects.toThrow(/^x: expected packed format 1 .*\n.*update/);
+      await expect(packedDamage(file)).rejects.toThrow(DataError);
     }
     expect((await readAll(await changed(10, 3))).images).toHaveLength(6);
   });
@@ -190,7 +190,7 @@ it('offsets beyond 4 GiB', async () => {
   expect(whole.size).toBeGreaterThan(2 ** 33);
   const cut = sparse(at, pieces);
   for (const source of [whole, cut]) {
-    const set = await openPacked(source);
+    const set = await packedDataset(source);
     expect([set.length, set.note === undefined]).toEqual([3, source === whole]);
     expect(set.source(1)).toMatchObject({ pieces: [starts[1]! + shards[1]!.dataAt - shards[1]!.at, huge] });
     expect(await imageBytes(set.source(2), async () => source)).toEqual({ bytes: image(5).bytes });
@@ -223,7 +223,7 @@ it('opens 100,000 images in 16 bytes an image and their names', async () => {
     return heapUsed + arrayBuffers;
   };
   const before = used();
-  const set = await openPacked(source);
+  const set = await packedDataset(source);
   // 6,250 identities take their names and an offset each; 1 MB is for what else the process does.
   expect(used() - before).toBeLessThan(16 * count + named + 6250 * 16 + 1e6);
   expect([set.length, set.classes, set.imageName(99_999), set.identityName(6249)]).toEqual([

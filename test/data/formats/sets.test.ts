@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError } from '../../../src/core/errors.ts';
 import type { ImageSource } from '../../../src/data/dataset.ts';
-import { folderDataset } from '../../../src/data/formats/folder.ts';
-import { listDataset } from '../../../src/data/formats/list.ts';
+import { openFolder } from '../../../src/data/formats/folder.ts';
+import { openList } from '../../../src/data/formats/list.ts';
 import { readPairs } from '../../../src/data/readPairs.ts';
 
 let root = '';
@@ -34,7 +34,7 @@ function complaint(f: () => unknown): string {
   throw new Error('nothing was thrown');
 }
 
-describe('folderDataset', () => {
+describe('openFolder', () => {
   it('labels identities by the order of their names, pictures by theirs', () => {
     for (const f of [
       'b/2.png',
@@ -48,7 +48,7 @@ describe('folderDataset', () => {
     ]) {
       put(`people/${f}`);
     }
-    const d = folderDataset(join(root, 'people'));
+    const d = openFolder(join(root, 'people'));
     const all = Array.from({ length: d.length }, (_, i) => [d.identityName(d.label(i)), pathOf(d.source(i))]);
     expect([d.classes, all.map(([n, p]) => `${n}: ${p!.slice(root.length + 8)}`)]).toEqual([
       3,
@@ -58,44 +58,42 @@ describe('folderDataset', () => {
   it('complains of an empty identity, of none, of no folder', () => {
     put('holes/a/1.jpg');
     put('holes/b/readme.txt');
-    expect(complaint(() => folderDataset(join(root, 'holes')))).toMatch(
+    expect(complaint(() => openFolder(join(root, 'holes')))).toMatch(
       /^ROOT\/holes\/b: .*found none\nAdd pictures or remove/,
     );
-    put('flat/1.jpg');
-    expect(complaint(() => folderDataset(join(root, 'flat')))).toMatch(
-      /^ROOT\/flat: expected one folder of pictures per/,
-    );
-    expect(complaint(() => folderDataset(join(root, 'nowhere')))).toMatch(/^ROOT\/nowhere: .* ENOENT\n/);
+    put('flat/identities.txt', 'a\n');
+    expect(complaint(() => openFolder(join(root, 'flat')))).toMatch(/^ROOT\/flat: expected one folder of pictures per/);
+    expect(complaint(() => openFolder(join(root, 'nowhere')))).toMatch(/^ROOT\/nowhere: .* ENOENT\n/);
   });
 });
 
-describe('listDataset', () => {
+describe('openList', () => {
   it('reads paths, with spaces or backslashes, and labels', () => {
     const list = put('lists/a.txt', '# people\na/1 x.jpg 1\r\nb\\2.jpg\t0\n\n/abs/3.jpg 1\n');
-    const d = listDataset(list);
+    const d = openList(list);
     expect([d.classes, d.length, [0, 1, 2].map((i) => d.label(i))]).toEqual([2, 3, [1, 0, 1]]);
     expect([0, 1, 2].map((i) => pathOf(d.source(i)))).toEqual([
       join(root, 'lists/a/1 x.jpg'),
       join(root, 'lists/b/2.jpg'),
       '/abs/3.jpg',
     ]);
-    expect(pathOf(listDataset(list, { root: '/else' }).source(0))).toBe('/else/a/1 x.jpg');
+    expect(pathOf(openList(list, { root: '/else' }).source(0))).toBe('/else/a/1 x.jpg');
   });
   it('complains with file and line', () => {
     for (const bad of ['c.jpg', 'c.jpg x', 'c.jpg -1', 'c.jpg 1.5', 'c.jpg 0x1', '7']) {
       const list = put('lists/bad.txt', `a.jpg 0\n${bad}\n`);
-      expect(complaint(() => listDataset(list))).toMatch(/^ROOT\/lists\/bad\.txt:2: expected 'path label'/);
+      expect(complaint(() => openList(list))).toMatch(/^ROOT\/lists\/bad\.txt:2: expected 'path label'/);
     }
-    expect(complaint(() => listDataset(put('lists/empty.txt', '\n')))).toMatch(/found none/);
-    expect(complaint(() => listDataset(join(root, 'lists/none.txt')))).toMatch(
+    expect(complaint(() => openList(put('lists/empty.txt', '\n')))).toMatch(/found none/);
+    expect(complaint(() => openList(join(root, 'lists/none.txt')))).toMatch(
       /none\.txt: expected a list file, got ENOENT/,
     );
   });
   it('wants labels without gaps, unless told how many there are', () => {
     const list = put('lists/gap.txt', 'a.jpg 0\nb.jpg 3\n');
-    expect(complaint(() => listDataset(list))).toMatch(/labels 0 to 3 without gaps, but 1 is missing/);
-    expect(listDataset(list, { classes: 9 }).classes).toBe(9);
-    expect(complaint(() => listDataset(list, { classes: 3 }))).toMatch(
+    expect(complaint(() => openList(list))).toMatch(/labels 0 to 3 without gaps, but 1 is missing/);
+    expect(openList(list, { classes: 9 }).classes).toBe(9);
+    expect(complaint(() => openList(list, { classes: 3 }))).toMatch(
       /gap\.txt:2: expected a label below the 3 classes, got 3/,
     );
   });
@@ -151,7 +149,7 @@ describe.skipIf(!present)('real data', () => {
     });
   });
   it('CelebA folders', () => {
-    const d = folderDataset(join(shared, 'train/celeba112'));
+    const d = openFolder(join(shared, 'train/celeba112'));
     expect([d.classes, d.length, d.identityName(0)]).toEqual([289, 5863, '7201']);
   });
 });

@@ -7,8 +7,8 @@ import { UsageError } from '../../../src/core/errors.ts';
 import { memorySink, memorySource } from '../../../src/data/bytes.ts';
 import type { Dataset, PairTable } from '../../../src/data/dataset.ts';
 import {
-  readVerificationBin,
   type VerificationBinForm,
+  verificationBinDataset,
   writeVerificationBin,
 } from '../../../src/data/formats/verificationBin.ts';
 import { verificationBinFormat } from '../../../src/data/formats/verificationBinFormat.ts';
@@ -62,7 +62,7 @@ describe('writing', () => {
     expect(Buffer.from(bytes).toString('hex')).toBe(golden);
   });
   it.each(forms)('$items by protocol $protocol: comes back', async (form) => {
-    const set = await readVerificationBin(await written(pairs, images, form), { name: 'x.bin' });
+    const set = await verificationBinDataset(await written(pairs, images, form), { name: 'x.bin' });
     expect(set.length).toBe(6);
     expect(await allImages(set)).toEqual(inOrder);
     expect([...set.pairs!.left]).toEqual([0, 2, 4]);
@@ -80,7 +80,7 @@ describe('writing', () => {
       index.toReversed(),
       index.map((k) => k % 2),
     );
-    const set = await readVerificationBin(await written(many, images));
+    const set = await verificationBinDataset(await written(many, images));
     expect(set.length).toBe(2 * n);
     expect([...set.pairs!.same]).toEqual([...many.same]);
     const got = await allImages(set);
@@ -106,7 +106,7 @@ describe('writing', () => {
 describe('the data set', () => {
   it('has no people, and names by content', async () => {
     const png = encodePng({ width: 2, height: 1, data: Uint8Array.of(1, 2, 3, 4, 5, 6) });
-    const set = await readVerificationBin(await written(table([0], [1], [0]), [images[0]!, png]), { name: 'x.bin' });
+    const set = await verificationBinDataset(await written(table([0], [1], [0]), [images[0]!, png]), { name: 'x.bin' });
     expect([set.classes, set.label(0), set.identityName(0), set.name]).toEqual([0, -1, '', 'x.bin']);
     expect([set.imageName(0), set.imageName(1)]).toEqual(['00001.jpg', '00002.png']);
     expect([...(await openImage(set.source(1))).data]).toEqual([1, 2, 3, 4, 5, 6]);
@@ -115,22 +115,22 @@ describe('the data set', () => {
   it('reads flags of all kinds', async () => {
     const item = 'C\x01a';
     for (const flags of ['(\x88\x89l', '(I01\nI00\nl', '(K\x01K\x00l', '(K\x01\x89t'])
-      expect([...(await readVerificationBin(code(`((${item.repeat(4)}l${flags}t.`))).pairs!.same]).toEqual([1, 0]);
+      expect([...(await verificationBinDataset(code(`((${item.repeat(4)}l${flags}t.`))).pairs!.same]).toEqual([1, 0]);
     const dtype = 'cnumpy\ndtype\n(Vb1\nI00\nI01\ntR';
     const scalars = `(cnumpy.core.multiarray\nscalar\n(${dtype}C\x01\x01tRcnumpy._core.multiarray\nscalar\n(${dtype}C\x01\x00tRl`;
     const array = `cnumpy._core.numeric\n_frombuffer\n(C\x02\x01\x00${dtype}(K\x02tVC\ntR`;
     for (const flags of [scalars, array])
-      expect([...(await readVerificationBin(code(`((${item.repeat(4)}l${flags}t.`))).pairs!.same]).toEqual([1, 0]);
+      expect([...(await verificationBinDataset(code(`((${item.repeat(4)}l${flags}t.`))).pairs!.same]).toEqual([1, 0]);
   });
   it('reads numpy items of one row, one column and one axis, and no others', async () => {
     const item = (type: string, dims: string, data: string) =>
       `cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR(I1\n(${dims}tcnumpy\ndtype\n(V${type}\ntRI00\nC${String.fromCharCode(data.length)}${data}tb`;
     for (const dims of ['I3\n', 'I1\nI3\n', 'I3\nI1\n']) {
-      const set = await readVerificationBin(code(`((${item('u1', dims, 'abc').repeat(2)}l(\x88lt.`));
+      const set = await verificationBinDataset(code(`((${item('u1', dims, 'abc').repeat(2)}l(\x88lt.`));
       expect(await allImages(set)).toEqual([code('abc'), code('abc')]);
       expect(set.source(0).kind).toBe('part');
     }
-    const odd = (text: string) => readVerificationBin(code(`((${text}${text}l(\x88lt.`), { name: 'x' });
+    const odd = (text: string) => verificationBinDataset(code(`((${text}${text}l(\x88lt.`), { name: 'x' });
     await expect(odd(item('u1', 'I2\nI2\n', 'abcd'))).rejects.toThrow(
       /^x: expected image 1 .*type \|u1 and shape \(2,2\)/,
     );
@@ -138,7 +138,7 @@ describe('the data set', () => {
     await expect(odd('N')).rejects.toThrow(/image 1 as the bytes of a JPEG or PNG file, got None/);
   });
   it('reads byte strings of Python 2, raw where they are raw', async () => {
-    const set = await readVerificationBin(
+    const set = await verificationBinDataset(
       code("((lp0\nS'\\xff\\xd8\\n'\np1\naU\x03\xff\xd8\x01aT\x02\0\0\0\xff\xd8ag1\na(I01\nI00\nlt."),
     );
     expect((await allImages(set)).map((b) => [...b])).toEqual([
@@ -160,14 +160,14 @@ describe('the data set', () => {
     ['no pickle', '\x00\x02\0\0\x01\0\0\0', /pickle at offset 0: expected an opcode/],
     ['a file cut off', '\x80\x03](B\xff\0\0\0abc', /offset 4: expected 255 more bytes at offset 9/],
   ])('refuses %s', async (_, text, message) => {
-    const error = await readVerificationBin(code(text), { name: 'x.bin' }).catch((e) => e);
+    const error = await verificationBinDataset(code(text), { name: 'x.bin' }).catch((e) => e);
     expect(error.name).toBe('DataError');
     expect(error.message).toMatch(message);
     expect(error.message).toMatch(/^x\.bin: /);
   });
   it('refuses a file too large to be one, before reading it', async () => {
     const huge = { ...memorySource(new Uint8Array(0), 'huge.bin'), size: 2 ** 32, container: 'huge.bin' };
-    await expect(readVerificationBin(huge)).rejects.toThrow(
+    await expect(verificationBinDataset(huge)).rejects.toThrow(
       /^huge\.bin: expected a verification set of less than 4 GiB/,
     );
   });
@@ -176,7 +176,7 @@ describe('the data set', () => {
     large.set([0x43, 2, 97, 98]);
     const file = await written(table([0, 1], [1, 0], [1, 0]), [large, images[1]!]);
     const told: number[][] = [];
-    const set = await readVerificationBin(file, { onProgress: (...p) => told.push(p) });
+    const set = await verificationBinDataset(file, { onProgress: (...p) => told.push(p) });
     expect(told).toEqual(
       [1, 2, 3]
         .map((n) => [Math.min(n << 26, file.length), file.length])
@@ -226,7 +226,7 @@ describe('damaged files', () => {
   it.each(forms)('$items by protocol $protocol', async (form) => {
     const result = await fuzz(
       async (bytes) => {
-        const set = await readVerificationBin(memorySource(bytes, 'x.bin'));
+        const set = await verificationBinDataset(memorySource(bytes, 'x.bin'));
         for (let i = 0; i < set.length; i++) set.imageName(i);
         await allImages(set);
       },
@@ -237,12 +237,12 @@ describe('damaged files', () => {
   });
   it('of protocol 0', async () => {
     const file = code("((lp0\nS'\\xff\\xd8\\n'\np1\nac_codecs\nencode\n(V\\u00ff\xd8\nVlatin1\ntRa(I01\nlt.");
-    expect(await allImages(await readVerificationBin(file))).toEqual([
+    expect(await allImages(await verificationBinDataset(file))).toEqual([
       Uint8Array.of(255, 216, 10),
       Uint8Array.of(255, 216),
     ]);
     const result = await fuzz(
-      async (bytes) => allImages(await readVerificationBin(memorySource(bytes, 'x.bin'))),
+      async (bytes) => allImages(await verificationBinDataset(memorySource(bytes, 'x.bin'))),
       file,
       'x.bin',
       { flips: 2000, numbers: 1000 },
@@ -298,7 +298,7 @@ describe.skipIf(!present)('real files', () => {
     const files = ['small_lfw.bin', 'pickle/lfw_p0_bytes.bin', 'pickle/lfw_p5_numpy.bin'];
     for (const name of files) {
       const result = await fuzz(
-        async (bytes) => allImages(await readVerificationBin(memorySource(bytes, 'x.bin'))),
+        async (bytes) => allImages(await verificationBinDataset(memorySource(bytes, 'x.bin'))),
         new Uint8Array(readFileSync(path(name))),
         'x.bin',
         { cuts: 40, flips: 60, numbers: 60 },

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { keyOf } from '../../../src/core/random.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
-import { createPackedFile } from '../../../src/data/formats/packedFormat.ts';
+import { createPacked } from '../../../src/data/formats/packedFormat.ts';
 import { createRecordIO } from '../../../src/data/formats/recordioFormat.ts';
 import { inspect, inspectSet, type SetInspection } from '../../../src/data/inspect/inspect.ts';
 import { pairFacts, perIdentity, spread } from '../../../src/data/inspect/setFacts.ts';
@@ -246,7 +246,7 @@ describe('repair in place', () => {
 describe('containers', () => {
   it('packed: pixels that decode but are not what was written are found by their checksums', async () => {
     const path = join(root, 'set.faces');
-    const writer = await createPackedFile(path);
+    const writer = await createPacked(path);
     const mark = Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 37 + 11) & 255);
     const size = { width: 16, height: 16 };
     await writer.add({ name: 'a/1', label: 0, identity: 'a', bytes: plain([1, 2, 3]).data, raw: size });

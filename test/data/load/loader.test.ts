@@ -7,7 +7,7 @@ import { syntheticFace, syntheticSet } from '../../../datasets/synthetic.ts';
 import { DataError, UsageError } from '../../../src/core/errors.ts';
 import { keyOf } from '../../../src/core/random.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
-import { folderDataset } from '../../../src/data/formats/folder.ts';
+import { openFolder } from '../../../src/data/formats/folder.ts';
 import { type Batch, createLoader, type Loader } from '../../../src/data/load/loader.ts';
 import { decodeImage } from '../../../src/image/decode.ts';
 import { encodeJpeg, encodePng } from '../../../src/image/encode.ts';
@@ -151,7 +151,7 @@ describe('picture files', () => {
         writeFileSync(join(root, `p${id}`, `${i}.${i ? 'png' : 'jpg'}`), i ? encodePng(face) : encodeJpeg(face));
       }
     }
-    files = folderDataset(root);
+    files = openFolder(root);
   });
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
