@@ -15,6 +15,7 @@ interface EmbedFlags extends DeviceChoice {
   readonly suffix?: string;
   readonly flip: string;
   readonly unit?: boolean;
+  readonly landmarks?: string;
   readonly json?: boolean;
 }
 
@@ -38,6 +39,7 @@ async function embed(files: readonly string[], flags: EmbedFlags): Promise<void>
       embedder,
       pictures.map((p) => p.source),
       flip,
+      flags.landmarks,
     );
     const { dim } = found;
     const embeddings = flags.unit ? unitRows(found.embeddings, dim) : found.embeddings;
@@ -71,6 +73,10 @@ export function register(program: Command): void {
     .requiredOption('--weights <file>', 'weights that facegrad wrote')
     .option('--out <path>', `float32 [n, d] in the order given, to a path that ends in ${outEndings}`)
     .option('--suffix <text>', "with --out FOLDER/: how its files end after the picture's name (default .feat)")
+    .option(
+      '--landmarks <file>',
+      'five points a picture, to align photographs by (without it pictures are crops already)',
+    )
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'none')
     .option('--unit', 'scale every embedding to length 1')
     .option('--json', 'the embeddings (or, with --out, what was written) as JSON on standard output');

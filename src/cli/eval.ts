@@ -18,6 +18,7 @@ interface EvalFlags extends DeviceChoice {
   readonly flip: string;
   readonly far: string;
   readonly folds?: string;
+  readonly landmarks?: string;
   readonly json?: boolean;
 }
 
@@ -45,7 +46,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   const embedder = await loadEmbedder(flags.weights, { device });
   try {
     const start = performance.now();
-    const { embeddings, dim } = await embedPictures(embedder, sources, flip);
+    const { embeddings, dim } = await embedPictures(embedder, sources, flip, flags.landmarks);
     const seconds = (performance.now() - start) / 1000;
     const result = verify({ embeddings, dim, ...input }, protocol, far);
     const { accuracy, std, auc, eer, valAtFar, threshold, metric } = result;
@@ -103,6 +104,10 @@ export function register(program: Command): void {
       "pairs.txt in LFW's format, or 'a.jpg b.jpg 1|-1' lines; or a verification set such as lfw.bin, without --images (default: the pairs that --images holds)",
     )
     .option('--protocol <name>', `${protocols.join(' or ')}; their numbers are not comparable`, 'insightface')
+    .option(
+      '--landmarks <file>',
+      'five points a picture, to align photographs by (without it pictures are crops already)',
+    )
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'sum')
     .option('--folds <n>', 'contiguous folds of equal size, in place of those that the set names')
     .option('--far <rate>', 'false accept rate that VAL is given at', '1e-3')

@@ -3,12 +3,13 @@
  * embeddings, read ahead of the network.
  */
 import { existsSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
 import { SingleBar } from 'cli-progress';
-import { UsageError } from '../core/errors.ts';
+import { DataError, UsageError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
 import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/formats/folder.ts';
+import { parseLandmarks } from '../data/landmarks.ts';
 import { openDataset } from '../data/open.ts';
 import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
@@ -88,6 +89,28 @@ export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
   return out;
 }
 
+/** The five points of a picture. Throws DataError where they are not known. */
+type PointsOf = (source: ImageSource) => readonly number[];
+
+/** Five points by picture from a landmarks file, found by the path's or the name's last parts. */
+async function pointsFrom(file: string): Promise<PointsOf> {
+  const text = await readFile(file, 'utf8').catch((e) => {
+    throw ioError(`reading ${file}`, e);
+  });
+  const landmarks = parseLandmarks(text, file);
+  return (source) => {
+    // The file's paths may start further down than ours.
+    const parts = sourceName(source).split(sep);
+    for (let k = 0; k < parts.length; k++) {
+      const found = landmarks.find(parts.slice(k).join('/'));
+      if (found) return found;
+    }
+    throw new DataError(
+      `${file}: expected five points of ${sourceName(source)}, found none\nAdd them, or leave the picture out.`,
+    );
+  };
+}
+
 /** Pictures that are looked at before it is said whether they are aligned crops. */
 const enoughPictures = 64;
 
@@ -99,12 +122,13 @@ interface FaceReader {
   judge(): void;
 }
 
-function faceReader({ preprocessing: { inputSize } }: Embedder): FaceReader {
+function faceReader({ preprocessing: { inputSize } }: Embedder, pointsOf?: PointsOf): FaceReader {
   const [height, width] = inputSize;
   let told = false;
   const scores: number[] = [];
   const read = async (source: ImageSource) => {
     const image = await readPicture(source);
+    if (pointsOf) return { ...image, points: pointsOf(source) };
     if (scores.length < enoughPictures && source.kind !== 'synthetic' && hasTemplate(inputSize))
       scores.push(looksAligned(image, inputSize).score);
     if (image.width === width && image.height === height) return image;
@@ -139,13 +163,17 @@ export function progressBar(total: number, what: string): { update(done: number)
   return { update: (done) => bar.update(done), stop: () => bar.stop() };
 }
 
-/** Embeddings of pictures, [n, dim], combined with those of their mirror images by the flip rule. */
+/**
+ * Embeddings of pictures, [n, dim], combined with those of their mirror images by the flip rule.
+ * @param landmarks a file of five points a picture, to align them by; without it they are crops already
+ */
 export async function embedPictures(
   embedder: Embedder,
   pictures: readonly ImageSource[],
   flip: Flip,
+  landmarks?: string,
 ): Promise<{ embeddings: Float32Array; dim: number }> {
-  const faces = faceReader(embedder);
+  const faces = faceReader(embedder, landmarks === undefined ? undefined : await pointsFrom(landmarks));
   const bar = progressBar(pictures.length, 'embedding');
   const chunk = 64;
   const parts: { embeddings: Float32Array; dim: number }[] = [];

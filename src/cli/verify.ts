@@ -12,6 +12,7 @@ interface VerifyFlags extends DeviceChoice {
   readonly weights: string;
   readonly threshold?: string;
   readonly flip?: string;
+  readonly landmarks?: string;
   readonly json?: boolean;
 }
 
@@ -50,6 +51,7 @@ async function verify(a: string, b: string, flags: VerifyFlags): Promise<void> {
       embedder,
       [a, b].map((path) => ({ kind: 'file', path })),
       flip,
+      flags.landmarks,
     );
     const unit = unitRows(embeddings, dim);
     let similarity = 0;
@@ -76,6 +78,10 @@ export function register(program: Command): void {
     .argument('<b>', 'another')
     .requiredOption('--weights <file>', 'weights that facegrad wrote')
     .option('--threshold <cosine>', `same person from here on (default: the weights' own, or ${defaultThreshold})`)
+    .option(
+      '--landmarks <file>',
+      'five points a picture, to align photographs by (without it pictures are crops already)',
+    )
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')} (default: as the threshold was chosen)`)
     .option('--json', 'similarity, same, threshold, thresholdFrom as JSON')
     .addHelpText('after', '\nThe exit code tells of failures only, not of the decision.');

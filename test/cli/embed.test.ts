@@ -87,6 +87,31 @@ it('an archive with names and labels, a feature matrix, and a feature file per p
   expect(read.features).toEqual(all);
 });
 
+it('photographs are aligned by a file of five points', async () => {
+  const photos = join(folder, 'photos');
+  mkdirSync(join(photos, 'a'), { recursive: true });
+  const photo = picture(1, 0, 90);
+  writeFileSync(join(photos, 'a/1.png'), encodePng(photo));
+  const points = [30, 35, 58, 33, 45, 50, 33, 66, 57, 64];
+  const landmarks = join(folder, 'points.json');
+  writeFileSync(landmarks, JSON.stringify({ 'a/1.png': points }));
+  const run = (...args: string[]) => facegrad(['embed', '--weights', weights, photos, '--json', ...args]);
+  const device = await WasmDevice.create({ threads: 1 });
+  const e = await loadEmbedder(bytes, { device });
+  const want = await e.embed([{ ...photo, points }]);
+  await e.dispose();
+  await device.dispose();
+  const { stdout, stderr } = await run('--landmarks', landmarks);
+  expect(stderr).toBe('');
+  expect(Float32Array.from(JSON.parse(stdout).embeddings[0].embedding)).toEqual(want);
+  writeFileSync(landmarks, JSON.stringify({ 'a/2.png': points }));
+  const missing = await run('--landmarks', landmarks);
+  expect([missing.code, missing.stderr]).toEqual([
+    1,
+    expect.stringMatching(/points\.json: expected five points of .*1\.png, found none/),
+  ]);
+});
+
 it('flip rules and unit length', async () => {
   const [upright, mirrored] = [(await rowsOf([[1, 0]]))[0]!, (await rowsOf([[1, 0]], true))[0]!];
   for (const flip of ['sum', 'concat'] as const) {
