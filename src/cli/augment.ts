@@ -21,17 +21,17 @@ import { encodePng } from '../image/encode.ts';
 import type { RgbImage } from '../image/jpeg.ts';
 import { resize } from '../image/resize.ts';
 import { contactSheet } from '../image/sheet.ts';
-import { wholeOption } from './device.ts';
 import { picturesOf } from './faces.ts';
+import { whole } from './options.ts';
 import { print, printJson } from './output.ts';
 
 interface AugmentFlags {
   readonly preview: string;
   readonly augment: string;
   readonly data?: string;
-  readonly size: string;
-  readonly count: string;
-  readonly seed: string;
+  readonly size: number;
+  readonly count: number;
+  readonly seed: number;
   readonly json?: boolean;
 }
 
@@ -93,16 +93,8 @@ function previewOf(faces: readonly RgbImage[], spec: AugmentSpec, count: number,
 
 async function preview(pictures: readonly string[], flags: AugmentFlags): Promise<void> {
   const spec = parseAugment(flags.augment);
-  const count = wholeOption('count', flags.count)!;
-  const side = wholeOption('size', flags.size)!;
-  if (side < 16 || side > 512 || count > 1000)
-    throw new UsageError(
-      `augment: expected a --size from 16 to 512 and a --count of at most 1000, got ${side} and ${count}\nCorrect them.`,
-    );
-  const seed = flags.seed.trim() === '' ? Number.NaN : Number(flags.seed);
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new UsageError(`--seed: expected a whole number from 0 on, got '${flags.seed}'\nExample: --seed 2.`);
-  const key = fold(keyOf(seed), 'preview');
+  const { count, size: side } = flags;
+  const key = fold(keyOf(flags.seed), 'preview');
   const sources = await facesOf(pictures, flags, side, key);
   const faces: RgbImage[] = [];
   try {
@@ -160,9 +152,9 @@ export function register(program: Command): void {
     .requiredOption('--preview <file>', 'the PNG file to write')
     .option('--augment <spec>', 'what to draw from: none, a preset, or operations', 'strong')
     .option('--data <path>', 'a data set of any format to take faces from')
-    .option('--size <pixels>', 'side that faces are scaled to', '112')
-    .option('--count <n>', 'draws for each face', '13')
-    .option('--seed <n>', 'of the draws, and of the faces that are taken', '1')
+    .option('--size <pixels>', 'side that faces are scaled to, in pixels', whole('size', 16, 512), 112)
+    .option('--count <n>', 'draws for each face', whole('count', 1, 1000), 13)
+    .option('--seed <n>', 'of the draws, and of the faces that are taken', whole('seed', 0), 1)
     .option('--json', 'what was written, and the operations, as JSON')
     .addHelpText('after', help())
     .action(preview);

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { BenchDevice, BenchOptions, WasmMode, WorkName } from '../../bench/main.ts';
 import { UsageError } from '../core/errors.ts';
-import { wholeOption } from './device.ts';
+import { wholeOption } from './options.ts';
 import { print, printJson } from './output.ts';
 
 interface BenchFlags {

@@ -8,7 +8,8 @@ import { type CatalogueCheck, checkCatalogue } from '../data/inspect/catalogueCh
 import { openDataset } from '../data/open.ts';
 import { closeContainers } from '../data/readImage.ts';
 import { readPairTable } from '../data/readPairs.ts';
-import { exitCodes, print, printJson } from './output.ts';
+import { whole } from './options.ts';
+import { count, exitCodes, print, printJson } from './output.ts';
 
 interface Flags {
   readonly check?: string;
@@ -16,8 +17,6 @@ interface Flags {
   readonly sample: number;
   readonly json?: boolean;
 }
-
-const count = (n: number | undefined): string => n?.toLocaleString('en-US') ?? '';
 
 function entryOf(name: string): CatalogueEntry {
   const entry = catalogueEntry(name);
@@ -30,6 +29,8 @@ function entryOf(name: string): CatalogueEntry {
   );
 }
 
+const countOrNone = (n: number | undefined): string => (n === undefined ? '' : count(n));
+
 function table(): string {
   const rows = [
     ['name', 'for', 'people', 'images', 'pairs', 'licence'],
@@ -37,7 +38,14 @@ function table(): string {
       // Where nothing is published of the whole, the first pack stands for it.
       const c: Counts | undefined = e.counts ?? e.variants[0];
       const pairs = e.counts?.pairs ?? e.variants.find((v) => v.pairs !== undefined)?.pairs;
-      return [e.name, e.purpose.join(', '), count(c?.identities), count(c?.images), count(pairs), e.licence.word];
+      return [
+        e.name,
+        e.purpose.join(', '),
+        countOrNone(c?.identities),
+        countOrNone(c?.images),
+        countOrNone(pairs),
+        e.licence.word,
+      ];
     }),
   ];
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((r) => r[c]!.length)));
@@ -161,13 +169,6 @@ async function run(name: string | undefined, flags: Flags): Promise<void> {
   }
 }
 
-function whole(text: string): number {
-  const n = Number(text);
-  if (!/^\d+$/.test(text) || n < 1 || !Number.isSafeInteger(n))
-    throw new UsageError(`--sample: expected a whole number of at least 1, got '${text}'\nExample: --sample 64.`);
-  return n;
-}
-
 export function register(program: Command): void {
   program
     .command('datasets')
@@ -175,7 +176,7 @@ export function register(program: Command): void {
     .argument('[name]', 'all about one of them')
     .option('--check <path>', 'compare what lies there with the entry; exit code 1 where it does not fit')
     .option('--pairs <file>', 'with --check: a pairs file over the set')
-    .option('--sample <n>', 'with --check: pictures whose size is looked at', whole, 64)
+    .option('--sample <n>', 'with --check: pictures whose size is looked at', whole('sample', 1), 64)
     .option('--json', 'the same as JSON')
     .action(run);
 }

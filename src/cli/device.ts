@@ -4,6 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import type { Device } from '../device/device.ts';
 import { deviceNames, openDevice as open } from '../device/open.ts';
 import { enableFastKernels } from '../device/v8.ts';
+import { wholeOption } from './options.ts';
 
 export { deviceNames };
 
@@ -16,15 +17,6 @@ export const addDeviceOptions = (command: Command): Command =>
   command
     .option('--device <name>', `where to compute: ${deviceNames.join(', ')}`, 'auto')
     .option('--threads <n>', 'threads to compute with (default: the cores of this machine)');
-
-/** A whole number of at least 1 from an option's text. Throws UsageError. */
-export function wholeOption(name: string, value: string | number | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  const n = Number(value);
-  if (!Number.isInteger(n) || n < 1)
-    throw new UsageError(`--${name}: expected a whole number of at least 1, got '${value}'\nExample: --${name} 2.`);
-  return n;
-}
 
 /** Opens the device asked for, with this Node's fast kernels turned on. Call it before anything else compiles. */
 export async function openDevice({ device = 'auto', threads }: DeviceChoice = {}): Promise<Device> {

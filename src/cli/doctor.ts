@@ -5,7 +5,8 @@ import { UsageError } from '../core/errors.ts';
 import type { DeviceInfo } from '../device/device.ts';
 import { listDevices, openDevice } from '../device/open.ts';
 import { enableFastKernels } from '../device/v8.ts';
-import { type DeviceChoice, deviceNames, wholeOption } from './device.ts';
+import { type DeviceChoice, deviceNames } from './device.ts';
+import { wholeOption } from './options.ts';
 import { exitCodes, print, printJson } from './output.ts';
 
 export interface Machine {

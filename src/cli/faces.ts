@@ -5,7 +5,6 @@
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
-import { SingleBar } from 'cli-progress';
 import { DataError, UsageError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
 import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/formats/folder.ts';
@@ -18,6 +17,7 @@ import { hasTemplate } from '../image/align.ts';
 import { looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
+import { errorBar } from './bar.ts';
 
 export const flips: readonly Flip[] = ['none', 'sum', 'unitSum', 'concat'];
 
@@ -149,20 +149,6 @@ function faceReader({ preprocessing: { inputSize } }: Embedder, pointsOf?: Point
   return { read, judge };
 }
 
-/** Progress on standard error, so that standard output stays the result's; nothing where that is no terminal. */
-export function progressBar(total: number, what: string): { update(done: number): void; stop(): void } {
-  if (!process.stderr.isTTY || total < 2) return { update() {}, stop() {} };
-  const bar = new SingleBar({
-    format: `${what} {bar} {value}/{total} | {eta_formatted} left`,
-    barsize: 30,
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: process.stderr,
-  });
-  bar.start(total, 0);
-  return { update: (done) => bar.update(done), stop: () => bar.stop() };
-}
-
 /**
  * Embeddings of pictures, [n, dim], combined with those of their mirror images by the flip rule.
  * @param landmarks a file of five points a picture, to align them by; without it they are crops already
@@ -174,7 +160,7 @@ export async function embedPictures(
   landmarks?: string,
 ): Promise<{ embeddings: Float32Array; dim: number }> {
   const faces = faceReader(embedder, landmarks === undefined ? undefined : await pointsFrom(landmarks));
-  const bar = progressBar(pictures.length, 'embedding');
+  const bar = errorBar();
   const chunk = 64;
   const parts: { embeddings: Float32Array; dim: number }[] = [];
   const readFrom = async (at: number) => {
@@ -195,7 +181,8 @@ export async function embedPictures(
       next = at + chunk < pictures.length ? readFrom(at + chunk) : Promise.resolve([]);
       const [part] = await Promise.all([running, next]);
       parts.push(part);
-      bar.update(Math.min(pictures.length, at + chunk));
+      const done = Math.min(pictures.length, at + chunk);
+      if (pictures.length > 1) bar.show('embedding', done, pictures.length, `${done}/${pictures.length}`);
     }
   } finally {
     bar.stop();

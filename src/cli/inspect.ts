@@ -1,6 +1,5 @@
 /** `facegrad inspect`: what a data set holds, whether it is sound, and a look at it. */
 import { writeFile } from 'node:fs/promises';
-import { Presets, SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { fileError } from '../data/files.ts';
@@ -9,8 +8,10 @@ import { setSheet } from '../data/inspect/setSheet.ts';
 import { openDataset } from '../data/open.ts';
 import { closeContainers } from '../data/readImage.ts';
 import { encodePng } from '../image/encode.ts';
-import { count, matrixText, setText, size } from './inspectText.ts';
-import { exitCodes, print, printJson } from './output.ts';
+import { errorBar } from './bar.ts';
+import { matrixText, setText } from './inspectText.ts';
+import { whole } from './options.ts';
+import { count, exitCodes, print, printJson, size } from './output.ts';
 
 interface Flags {
   readonly sample: number;
@@ -26,49 +27,25 @@ interface Flags {
   readonly json?: boolean;
 }
 
-/** A whole number from `least` to `most`. */
-const whole =
-  (name: string, least: number, most = Number.MAX_SAFE_INTEGER) =>
-  (text: string): number => {
-    const n = Number(text);
-    if (text.trim() === '' || !Number.isInteger(n) || n < least || n > most)
-      throw new UsageError(
-        `--${name}: expected a whole number ${most < 1e9 ? `from ${least} to ${most}` : `of at least ${least}`}, got '${text}'\nExample: --${name} ${Math.max(least, 2)}.`,
-      );
-    return n;
-  };
-
-/** A bar on a terminal, nothing elsewhere. */
+/** Shows progress with its rates. */
 function progress(): { show(e: InspectProgress): void; stop(): void } {
-  if (!process.stderr.isTTY) return { show() {}, stop() {} };
-  const shown = new SingleBar(
-    {
-      format: '{what} {bar} {percentage} % | {rate} | {eta_formatted} left',
-      hideCursor: true,
-      clearOnComplete: true,
-      barsize: 24,
-      stream: process.stderr,
-    },
-    Presets.shades_classic,
-  );
+  const bar = errorBar();
   let what = '';
   let started = 0;
   return {
     show(e) {
       if (e.what !== what) {
-        shown.stop();
         what = e.what;
         started = performance.now();
-        shown.start(e.total, e.done, { what, rate: '' });
       }
       const seconds = Math.max(1e-3, (performance.now() - started) / 1000);
-      const rate =
+      const text =
         e.unit === 'bytes'
           ? `${size(e.done / seconds)}/s`
           : `${count(e.done)}/${count(e.total)} | ${count(Math.round(e.done / seconds))} images/s, ${size((e.bytes ?? 0) / seconds)}/s`;
-      shown.update(e.done, { what, rate });
+      bar.show(what, e.done, e.total, text);
     },
-    stop: () => shown.stop(),
+    stop: bar.stop,
   };
 }
 

@@ -2,8 +2,8 @@
 import type { MatrixInspection, SetInspection } from '../data/inspect/inspect.ts';
 import type { PerIdentity, SampleFacts } from '../data/inspect/setFacts.ts';
 import type { Verified } from '../data/inspect/verifySet.ts';
+import { count, size } from './output.ts';
 
-export const count = (n: number): string => n.toLocaleString('en-US');
 const counted = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
 const people = (n: number): string => counted(n, 'person', 'people');
 /** A share as whole per cent that is 0 and 100 only where it is none and all. */
@@ -13,16 +13,7 @@ function percent(n: number, of: number): string {
   if (n < of && p > 99) return 'over 99 %';
   return `${p.toFixed(0)} %`;
 }
-export function size(bytes: number): string {
-  if (bytes < 1000) return `${bytes.toFixed(0)} bytes`;
-  const units = ['kB', 'MB', 'GB', 'TB'];
-  let n = bytes / 1000;
-  while (n >= 999.5 && units.length > 1) {
-    n /= 1000;
-    units.shift();
-  }
-  return `${n.toFixed(n < 10 ? 1 : 0)} ${units[0]}`;
-}
+
 const row = (name: string, text: string): string => `  ${name.padEnd(13)}${text}`;
 const more = (text: string): string => row('', text);
 

@@ -37,3 +37,18 @@ export function showDuration(seconds: number): string {
   if (s < 5400) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
   return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
 }
+
+/** A number with its thousands apart. */
+export const count = (n: number): string => n.toLocaleString('en-US');
+
+/** Bytes as 12 MB. */
+export function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes.toFixed(0)} bytes`;
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let n = bytes / 1000;
+  while (n >= 999.5 && units.length > 1) {
+    n /= 1000;
+    units.shift();
+  }
+  return `${n.toFixed(n < 10 ? 1 : 0)} ${units[0]}`;
+}

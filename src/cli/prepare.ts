@@ -1,27 +1,16 @@
 /** `facegrad prepare`: any data set to any format, aligned, selected and repaired on the way. */
-import { Presets, SingleBar } from 'cli-progress';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { formats } from '../data/formats/index.ts';
 import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare/prepare.ts';
-import { exitCodes, print, printJson, showDuration } from './output.ts';
+import { errorBar } from './bar.ts';
+import { whole } from './options.ts';
+import { count, exitCodes, print, printJson, showDuration, size } from './output.ts';
 
 type Flags = Omit<PrepareOptions, 'sources' | 'out' | 'align' | 'onEvent' | 'signal'> & {
   readonly align?: string | true;
   readonly json?: boolean;
 };
-
-/** A whole number of at least `least`. */
-const whole =
-  (name: string, least: number) =>
-  (text: string): number => {
-    const n = Number(text);
-    if (!(text.trim() !== '' && Number.isInteger(n) && n >= least))
-      throw new UsageError(
-        `--${name}: expected a whole number of at least ${least}, got '${text}'\nExample: --${name} ${Math.max(least, 2)}.`,
-      );
-    return n;
-  };
 
 function fraction(text: string): number {
   const x = Number(text);
@@ -39,36 +28,14 @@ function side(text: string): readonly [number, number] {
   return [height, width];
 }
 
-const megabytes = (n: number) => `${(n / 1e6).toFixed(n < 1e7 ? 1 : 0)} MB`;
-
-/** Shows events: a bar on a terminal, lines otherwise. */
+/** Shows events: progress as a bar on a terminal, what happened as lines. */
 function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void } {
-  const terminal = process.stderr.isTTY && !json;
-  const bar = new SingleBar(
-    {
-      format: '{what} {bar} {value}/{total} | {rate} | {eta_formatted} left',
-      hideCursor: true,
-      clearOnComplete: true,
-      barsize: 24,
-      stream: process.stderr,
-    },
-    Presets.shades_classic,
-  );
-  let shown = '';
+  const bar = errorBar();
   let started = 0;
   let from = 0;
   const say = (text: string) => {
-    if (terminal) bar.stop();
-    shown = '';
+    bar.stop();
     process.stderr.write(`${text}\n`);
-  };
-  const draw = (what: string, done: number, total: number, rate: string) => {
-    if (!terminal) return;
-    if (shown !== what) {
-      bar.stop();
-      bar.start(total, done, { what, rate });
-      shown = what;
-    } else bar.update(done, { what, rate });
   };
   return {
     onEvent(e) {
@@ -79,7 +46,7 @@ function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void
       }
       switch (e.type) {
         case 'scan':
-          draw('scanning', e.done, e.total, megabytes(e.done));
+          bar.show('scanning', e.done, e.total, size(e.done));
           break;
         case 'start':
           from = e.from;
@@ -90,7 +57,12 @@ function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void
           break;
         case 'progress': {
           const seconds = (performance.now() - started) / 1000;
-          draw('writing', e.done, e.total, `${((e.done - from) / seconds).toFixed(0)} images/s, ${megabytes(e.bytes)}`);
+          bar.show(
+            'writing',
+            e.done,
+            e.total,
+            `${count(e.done)}/${count(e.total)} | ${((e.done - from) / seconds).toFixed(0)} images/s, ${size(e.bytes)}`,
+          );
           break;
         }
         case 'bad':

@@ -1,7 +1,7 @@
 /** Showing a training run: a bar on a terminal, plain lines elsewhere, JSON lines for machines. */
-import { Presets, SingleBar } from 'cli-progress';
 import { recipeLines } from '../train/recipe.ts';
 import type { TrainEvent } from '../train/run.ts';
+import { newBar } from './bar.ts';
 import { print, printJson, showDuration } from './output.ts';
 
 export interface Reporter {
@@ -58,26 +58,12 @@ export function plainReporter(): Reporter {
 }
 
 export function barReporter(): Reporter {
-  const bar = new SingleBar(
-    {
-      format: '{bar} {value}/{total} | loss {loss} | lr {lr} | {rate} images/s | {left} left',
-      clearOnComplete: false,
-      hideCursor: true,
-      barsize: 24,
-      stream: process.stdout,
-    },
-    Presets.shades_classic,
+  const bar = newBar(
+    '{bar} {value}/{total} | loss {loss} | lr {lr} | {rate} images/s | {left} left',
+    process.stdout,
+    true,
   );
-  const compiling = new SingleBar(
-    {
-      format: '{bar} {value}/{total} kernels | {eta} s left',
-      clearOnComplete: true,
-      hideCursor: true,
-      barsize: 24,
-      stream: process.stdout,
-    },
-    Presets.shades_classic,
-  );
+  const compiling = newBar('{bar} {value}/{total} kernels | {eta} s left', process.stdout);
   let total = 0;
   let at = 0;
   let payload = { loss: '–', lr: '–', rate: '–', left: '–' };

@@ -13,7 +13,8 @@ import {
   recipeNames,
   resolveRecipe,
 } from '../train/recipe.ts';
-import { addDeviceOptions, type DeviceChoice, openDevice, wholeOption } from './device.ts';
+import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
+import { wholeOption } from './options.ts';
 import { exitCodes, print, printJson } from './output.ts';
 import { reporterFor } from './progress.ts';
 

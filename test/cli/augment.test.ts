@@ -69,8 +69,8 @@ it('bad input', async () => {
     [[], 2, /required option '--preview <file>' not specified/],
     [[...out, '--augment', 'rotat=3'], 2, /got 'rotat'\nDid you mean 'rotate'/],
     [[...out, '--count', '0'], 2, /--count: expected a whole number/],
-    [[...out, '--size', '9999'], 2, /--size from 16 to 512/],
-    [[...out, '--seed', 'x'], 2, /--seed: expected a whole number from 0 on, got 'x'/],
+    [[...out, '--size', '9999'], 2, /--size: expected a whole number from 16 to 512, got '9999'/],
+    [[...out, '--seed', 'x'], 2, /--seed: expected a whole number of at least 0, got 'x'/],
     [[...out, '--data', 'a', 'b.png'], 2, /pictures or --data, got both/],
     [[...out, join(folder, 'nobody.jpg')], 1, /nobody\.jpg/],
     [

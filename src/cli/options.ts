@@ -1,0 +1,18 @@
+/** Options' texts as numbers; what does not fit is a UsageError that names the option and gives an example. */
+import { UsageError } from '../core/errors.ts';
+
+/** For commander: a whole number from `least` to `most`. */
+export const whole =
+  (name: string, least: number, most = Number.MAX_SAFE_INTEGER) =>
+  (text: string): number => {
+    const n = Number(text);
+    if (text.trim() !== '' && Number.isInteger(n) && n >= least && n <= most) return n;
+    const range = most < Number.MAX_SAFE_INTEGER ? `from ${least} to ${most}` : `of at least ${least}`;
+    throw new UsageError(
+      `--${name}: expected a whole number ${range}, got '${text}'\nExample: --${name} ${Math.max(least, 2)}.`,
+    );
+  };
+
+/** A whole number of at least 1 from the text of an option that may be left out. */
+export const wholeOption = (name: string, text: string | number | undefined): number | undefined =>
+  text === undefined ? undefined : whole(name, 1)(String(text));
