@@ -12,6 +12,7 @@
  * The one idea: pairs name images and any set names its images, so a pairs file works with a set of any format.
  */
 import { DataError } from '../core/errors.ts';
+import { hasEnding, withoutEnding } from '../image/pictureKind.ts';
 import type { Dataset, PairTable } from './dataset.ts';
 
 /** What pairs are matched with: the images of a set by name. */
@@ -35,8 +36,6 @@ export function contiguousFolds(pairs: number, folds = 10): Int32Array {
 }
 
 const whole = (field: string): boolean => /^\d+$/.test(field);
-const picture = /\.(jpe?g|png|bmp|gif|tiff?|webp)$/i;
-const bare = (name: string) => name.replace(picture, '');
 
 /** Pairs as a file has them: what it calls the images, and where. */
 interface Rows {
@@ -165,7 +164,7 @@ function rowsOf(text: string, name: string): Rows {
         .trim()
         .replaceAll('\\', '/')
         .replace(/^(\.\/)+/, '');
-      return [...new Set([path, plain, bare(plain)])];
+      return [...new Set([path, plain, withoutEnding(plain)])];
     };
     left.push(imageOf(called(a), at));
     right.push(imageOf(called(b), at));
@@ -197,7 +196,7 @@ function rowsOf(text: string, name: string): Rows {
         said !== undefined ||
         /[ \t,]-1[ \t]*\r?$/m.test(text) ||
         (/^[01]$/.test(fields[2]?.trim() ?? '') &&
-          (picture.test(fields[1]!.trim()) || /[\\/]/.test(fields[1]!) || (!counts && !whole(fields[1]!.trim()))));
+          (hasEnding(fields[1]!.trim()) || /[\\/]/.test(fields[1]!) || (!counts && !whole(fields[1]!.trim()))));
       (list ? addListed : addLfw)(fields, i + 1);
     });
   if (left.length === 0)
@@ -228,13 +227,13 @@ function numbersIn(images: NamedImages, rows: Rows, name: string): Int32Array {
     // Best the whole path, then without its ending, then the path's last parts.
     const full = images.imageName(i);
     offer(full, i, 0);
-    if (bare(full) !== full) offer(bare(full), i, 1);
+    if (withoutEnding(full) !== full) offer(withoutEnding(full), i, 1);
     for (let at = full.length, parts = 0; parts <= Math.min(depth, deepest); parts++) {
       at = at > 0 ? full.lastIndexOf('/', at - 1) : -1;
       if (at < 0) break;
       const end = full.slice(at + 1);
       offer(end, i, 2);
-      if (bare(end) !== end) offer(bare(end), i, 3);
+      if (withoutEnding(end) !== end) offer(withoutEnding(end), i, 3);
     }
   }
   return Int32Array.from(rows.names, (called, k) => {

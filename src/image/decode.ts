@@ -8,6 +8,7 @@
 import { type DecodedPng, decode as readPng } from 'fast-png';
 import { DataError } from '../core/errors.ts';
 import { checkPixels, type DecodedImage, decodeJpeg, type RgbImage } from './jpeg.ts';
+import { pictureKind } from './pictureKind.ts';
 import { inflatesBeyond, rescuePng } from './pngRescue.ts';
 
 export type { DecodedImage, RgbImage } from './jpeg.ts';
@@ -30,14 +31,13 @@ export interface DecodeOptions {
  */
 export function decodeImage(bytes: Uint8Array, name: string, options: DecodeOptions = {}): DecodedImage {
   const { maxPixels = 100e6, tolerant = false } = options;
-  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return decodeJpeg(bytes, name, maxPixels, tolerant);
-  if (pngSignature.every((b, i) => bytes[i] === b)) return decodePng(bytes, name, maxPixels, tolerant);
+  const kind = pictureKind(bytes);
+  if (kind === 'jpeg') return decodeJpeg(bytes, name, maxPixels, tolerant);
+  if (kind === 'png') return decodePng(bytes, name, maxPixels, tolerant);
   const start = [...bytes.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ');
   const what = bytes.length === 0 ? 'the file is empty' : `neither JPEG nor PNG (first bytes ${start})${guess(bytes)}`;
   throw new DataError(`${name}: ${what}\nconvert it to JPEG or PNG, or remove it from the data`);
 }
-
-const pngSignature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 function guess(bytes: Uint8Array): string {
   const text = String.fromCharCode(...bytes.subarray(0, 16));

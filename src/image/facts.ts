@@ -2,9 +2,10 @@
  * What the header of a picture file says of it, without decoding: ITU T.81 frame headers, PNG's IHDR, EXIF 2.3 orientation.
  */
 import { DataError } from '../core/errors.ts';
+import { type PictureKind, pictureKind } from './pictureKind.ts';
 
 export interface PictureFacts {
-  readonly format: 'jpeg' | 'png';
+  readonly format: PictureKind;
   /** In pixels. */
   readonly width: number;
   readonly height: number;
@@ -38,7 +39,8 @@ export function pictureFacts(bytes: Uint8Array, name: string): PictureFacts {
     throw new DataError(`${name}: ${what}\nreplace the file, or remove it from the data`);
   };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length >= 33 && view.getUint32(0) === 0x89504e47 && view.getUint32(12) === 0x49484452)
+  const kind = pictureKind(bytes);
+  if (kind === 'png' && bytes.length >= 33 && view.getUint32(12) === 0x49484452)
     return {
       format: 'png',
       width: view.getUint32(16),
@@ -47,7 +49,7 @@ export function pictureFacts(bytes: Uint8Array, name: string): PictureFacts {
       bits: bytes[24]!,
       progressive: bytes[28] === 1,
     };
-  if (!(bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff)) fail('expected a JPEG or PNG file');
+  if (kind !== 'jpeg') fail('expected a JPEG or PNG file');
   let orientation = 1;
   for (let p = 2; ; ) {
     while (p < bytes.length && bytes[p] !== 0xff) p++;

@@ -12,6 +12,7 @@ import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { DataError } from '../../core/errors.ts';
 import { decodeImage } from '../../image/decode.ts';
 import { encodePng } from '../../image/encode.ts';
+import { pictureKind } from '../../image/pictureKind.ts';
 import type { RawSize } from '../dataset.ts';
 import type { NewImage } from './format.ts';
 
@@ -107,9 +108,6 @@ function kindOf(feature: Uint8Array): string {
   return kind || 'nothing';
 }
 
-const isImageFile = (b: Uint8Array) =>
-  (b[0] === 0xff && b[1] === 0xd8) || (b[0] === 0x89 && b[1] === 0x50 && b[2] === 0x4e && b[3] === 0x47);
-
 /**
  * Finds image, label and names in an Example.
  * @param where what an error begins with: file and offset
@@ -185,7 +183,7 @@ function imageOf(message: Uint8Array, where: string): ExampleImage {
   if (image.length === 0) refuse(`an image in feature ${imageKey}`, '0 bytes');
   let raw: RawSize | undefined;
   // In image_raw, numbers may disagree with the JPEG, which counts; without a JPEG they tell what pixels there are.
-  if (fileKey === undefined || (!isImageFile(image) && sizeNames.every((k) => held.has(k)))) {
+  if (fileKey === undefined || (!pictureKind(image) && sizeNames.every((k) => held.has(k)))) {
     if (fileKey === undefined && !held.has('shape')) refuse('a feature shape beside img', listed());
     const [height, width, depth] = fileKey === undefined ? ints('shape', 3) : sizeNames.map((k) => ints(k, 1)[0]!);
     const most = 65535;

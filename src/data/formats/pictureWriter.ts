@@ -8,6 +8,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
+import { pictureKind, withEnding } from '../../image/pictureKind.ts';
 import { fileError, fileSink } from '../files.ts';
 import { safePath } from '../pathName.ts';
 import { progressFile } from './folder.ts';
@@ -33,9 +34,8 @@ export interface PictureWriter {
 
 /** The path with the ending of what the bytes are. Throws DataError for neither JPEG nor PNG, or where a reader would not see it. */
 function pictureName(path: string, bytes: Uint8Array, folder: string, shown: string): string {
-  const [a, b, c] = bytes;
-  const jpeg = a === 0xff && b === 0xd8 && c === 0xff;
-  if (!jpeg && !(a === 0x89 && b === 0x50 && c === 0x4e)) {
+  const kind = pictureKind(bytes);
+  if (!kind) {
     const start = [...bytes.subarray(0, 4)].map((v) => v.toString(16).padStart(2, '0')).join(' ');
     throw new DataError(
       `${folder}: expected a JPEG or PNG file for ${shown}, got ${bytes.length} bytes that begin ${start || 'nowhere'}\nIt may be damaged: leave it out or convert it.`,
@@ -46,8 +46,7 @@ function pictureName(path: string, bytes: Uint8Array, folder: string, shown: str
     throw new DataError(
       `${folder}: expected a name that is not hidden and is whole text for ${shown}, got ${JSON.stringify(named.slice(0, 200))}\nRename it.`,
     );
-  if ((jpeg ? /\.jpe?g$/i : /\.png$/i).test(named)) return named;
-  return named.replace(/\.(jpe?g|png|bmp|gif|tiff?|webp)$/i, '') + (jpeg ? '.jpg' : '.png');
+  return withEnding(named, kind);
 }
 
 /** The lines of a file that are whole, many at a time. */

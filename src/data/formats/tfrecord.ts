@@ -9,6 +9,7 @@
  *     masked = (crc rotated right by 15) + 0xa282ead8
  */
 import { DataError } from '../../core/errors.ts';
+import { pictureKind } from '../../image/pictureKind.ts';
 import { asSource, type ByteSink, type ByteSource, memorySource, type Readable, Scan } from '../bytes.ts';
 import type { Dataset, ImageSource } from '../dataset.ts';
 import { crc32c } from './crc32c.ts';
@@ -141,7 +142,7 @@ class Index {
     this.label.push(label);
     this.width.push(raw?.width ?? 0);
     this.height.push(raw?.height ?? 0);
-    this.png.push(raw || record.data[at] === 0x89 ? 1 : 0);
+    this.png.push(raw || pictureKind(record.data.subarray(at)) === 'png' ? 1 : 0);
     if (name) this.names.append(name.subarray(0, mostName));
     this.nameEnd.push(this.names.length);
     if (identity && label >= 0 && !this.identities.has(label)) this.identities.set(label, decodeText(identity));

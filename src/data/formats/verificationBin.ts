@@ -8,6 +8,7 @@
  * protocols have them, since the format holds none. Browser-safe.
  */
 import { DataError, UsageError } from '../../core/errors.ts';
+import { pictureKind } from '../../image/pictureKind.ts';
 import { pickleKind, readPickle } from '../../weights/pickle.ts';
 import { NumpyArray, numpyGlobals } from '../../weights/pickleNumpy.ts';
 import { asSource, type ByteSink, type ByteSource, type Readable } from '../bytes.ts';
@@ -55,7 +56,6 @@ function imageOf(item: unknown): Uint8Array | string {
     return `a numpy array of type ${item.dtype} and shape (${item.shape})`;
   return item.data;
 }
-const isPng = (b: Uint8Array) => b[0] === 0x89 && b[1] === 0x50 && b[2] === 0x4e && b[3] === 0x47;
 
 /** What is kept of a file once it is interpreted; no view of its bytes among it, so that they are freed. */
 interface Facts {
@@ -94,7 +94,7 @@ function interpret(bytes: Uint8Array, name: string): Facts {
     if (image.buffer === bytes.buffer) at[i] = image.byteOffset - bytes.byteOffset;
     else apart.set(i, image);
     length[i] = image.length;
-    png[i] = isPng(image) ? 1 : 0;
+    png[i] = pictureKind(image) === 'png' ? 1 : 0;
   }
   const same = Uint8Array.from(flags, (flag, k) => {
     if (flag === true || flag === 1) return 1;

@@ -9,6 +9,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
 import { fold, type Key, keyOf } from '../../core/random.ts';
+import { pictureKind, withEnding } from '../../image/pictureKind.ts';
 import { type Dataset, type PairTable, sourceName } from '../dataset.ts';
 import { fileError } from '../files.ts';
 import type { DataFormat, NewImage } from '../formats/format.ts';
@@ -167,8 +168,6 @@ function writingOrder({ set, image }: Selection): Int32Array {
     ? order
     : order.sort((a, b) => labels[a]! - labels[b]! || a - b);
 }
-
-const extensionOf = (bytes: Uint8Array) => (bytes[0] === 0x89 ? '.png' : '.jpg');
 
 async function convert(
   pairs: PairTable | undefined,
@@ -353,11 +352,10 @@ function newImage(
   points: readonly number[] | undefined,
 ): NewImage {
   const label = set.label(image);
-  const ending = raw ? '' : extensionOf(bytes);
-  // A name says what the bytes are: JPEG may have become PNG, or the other way round.
-  const right = !ending || new RegExp(ending === '.png' ? '\\.png$' : '\\.jpe?g$', 'i').test(name);
+  const kind = raw ? undefined : pictureKind(bytes);
   return {
-    name: right ? name : `${name.replace(/\.(jpe?g|png|bmp)$/i, '')}${ending}`,
+    // JPEG may have become PNG, or the other way round.
+    name: kind ? withEnding(name, kind) : name,
     label,
     identity: label < 0 ? '' : set.identityName(label),
     bytes,

@@ -59,7 +59,7 @@ const bytesOf = async (d: Dataset, i: number) => new Uint8Array((await readBytes
 const people = (d: Dataset) => Array.from({ length: d.classes }, (_, l) => d.identityName(l));
 
 const jpeg = (content: number) => new Uint8Array([0xff, 0xd8, 0xff, content & 255, content >> 8]);
-const png = (content: number) => new Uint8Array([0x89, 0x50, 0x4e, content & 255, content >> 8]);
+const png = (content: number) => new Uint8Array([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10, content & 255, content >> 8]);
 const image = (name: string, label: number, identity: string, bytes = jpeg(1)): NewImage => ({
   name,
   label,
