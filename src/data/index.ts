@@ -7,6 +7,17 @@
 export { DataError, UsageError } from '../core/errors.ts';
 export { type DecodedImage, decodeImage, type RgbImage } from '../image/decode.ts';
 export { type PictureFacts, pictureFacts } from '../image/facts.ts';
+export {
+  describeNpy,
+  type MatrixRows,
+  type NpyArray,
+  type NpyDescription,
+  openNpy,
+  readNpyArray,
+  type TextArray,
+  writeNpy,
+} from '../weights/npy.ts';
+export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from '../weights/npz.ts';
 export { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, type Readable } from './bytes.ts';
 export {
   type Dataset,

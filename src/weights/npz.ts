@@ -91,7 +91,7 @@ export function writeNpzTo(
 }
 
 /**
- * The bytes of an archive of arrays by name. The same content gives the same bytes.
+ * The bytes of an archive of arrays by name. The same content gives the same bytes, everywhere where it is not compressed.
  * @param options `compress`: deflate the arrays. Default false.
  * @throws UsageError as `writeNpzTo`
  */

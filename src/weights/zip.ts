@@ -144,7 +144,7 @@ export interface ZipSink {
 }
 
 /**
- * Writes an archive of files, one after the other. The same content gives the same bytes.
+ * Writes an archive of files, one after the other. The same content gives the same bytes, everywhere where it is not compressed.
  * @param compress deflate them. Default false: stored, so that they can be read by range.
  * @throws UsageError where a name comes twice
  */

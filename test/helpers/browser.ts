@@ -29,6 +29,8 @@ export const launch = (): Promise<Browser> =>
 
 export interface Bundle {
   readonly code: string;
+  /** What it loads when it needs it, by file name. */
+  readonly chunks: ReadonlyMap<string, string>;
   /** Files of the repository in it. */
   readonly modules: readonly string[];
   /** What it still imports when it runs. */
@@ -54,9 +56,10 @@ export async function bundle(source: string): Promise<Bundle> {
   });
   const { output } = await build.generate({ format: 'esm', minify: true });
   await build.close();
-  const [chunk] = output;
+  const [chunk, ...others] = output;
   return {
     code: chunk.code,
+    chunks: new Map(others.flatMap((o) => (o.type === 'chunk' ? [[o.fileName, o.code] as const] : []))),
     modules: Object.entries(chunk.modules).flatMap(([id, m]) => (m.renderedLength > 0 ? [id.replace(root, '')] : [])),
     imports: [...chunk.imports, ...chunk.dynamicImports],
   };
@@ -65,14 +68,15 @@ export async function bundle(source: string): Promise<Bundle> {
 const types: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript' };
 
 export type Files = ReadonlyMap<string, string | Uint8Array>;
-/** A page of one script, for `serve`. */
-export const scriptPage = (code: string): Files =>
-  new Map([
+/** A page of one script, for `serve`; `others` beside it. */
+export const scriptPage = (code: string, others: Files = new Map()): Files =>
+  new Map<string, string | Uint8Array>([
     [
       'index.html',
       '<!doctype html><title>facegrad</title><link rel="icon" href="data:,"><script type="module" src="./main.js"></script>',
     ],
     ['main.js', code],
+    ...others,
   ]);
 
 /** The headers that let pages share memory among threads. */

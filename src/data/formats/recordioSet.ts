@@ -14,7 +14,7 @@ import { asSource, type ByteSource, type Readable, Scan } from '../bytes.ts';
 import type { Dataset } from '../dataset.ts';
 import { ascendingOrder, Growing, lowerBound } from './growing.ts';
 import { lineBlocks } from './lines.ts';
-import { exactFloat, isLayout, nextHead, type RecordHead, scanRecords } from './recordio.ts';
+import { exactFloat, headAlone, isLayout, type RecordHead, scanRecords } from './recordio.ts';
 import { type RecordList, readRecordList } from './recordioList.ts';
 
 export interface RecordIOFiles {
@@ -54,6 +54,12 @@ function labelOf(name: string, { label, at }: RecordHead): number {
   );
 }
 
+/** A file that is there; called by its own name where it has one. */
+function sourceOf(files: RecordIOFiles, kind: keyof RecordIOFiles): ByteSource {
+  const file = files[kind]!;
+  return asSource(file, ('name' in file && (file.name as string)) || kind);
+}
+
 /**
  * Opens an image set in RecordIO. Labels are the file's; `classes` is that of `property`, else the highest label and one,
  * so labels that are left out of a subset stay as gaps. Images are in the order of their keys, and named by the `.lst`, or
@@ -61,11 +67,11 @@ function labelOf(name: string, { label, at }: RecordHead): number {
  * @throws DataError naming file and offset (or line) where the files are damaged or do not fit each other
  */
 export async function recordIODataset(files: RecordIOFiles, options: RecordIOOptions = {}): Promise<Dataset> {
-  const rec = asSource(files.rec, 'rec');
+  const rec = sourceOf(files, 'rec');
   const { recover = false, onProgress } = options;
   const found =
     files.idx && !recover
-      ? await indexed(rec, asSource(files.idx, 'idx'), onProgress)
+      ? await indexed(rec, sourceOf(files, 'idx'), onProgress)
       : await scanned(rec, recover, onProgress);
   const { keys, at, labels } = onlyImages(found);
   const length = keys.length;
@@ -74,11 +80,9 @@ export async function recordIODataset(files: RecordIOFiles, options: RecordIOOpt
       `${rec.name}: expected records of images, got none\nIt is empty or no image set: fetch or write it again.`,
     );
   const highest = labels.reduce((m, l) => Math.max(m, l), -1);
-  const classes = files.property
-    ? await statedClasses(asSource(files.property, 'property'), rec.name, highest)
-    : highest + 1;
+  const classes = files.property ? await statedClasses(sourceOf(files, 'property'), rec.name, highest) : highest + 1;
 
-  const list = files.lst ? await readRecordList(asSource(files.lst, 'lst')) : undefined;
+  const list = files.lst ? await readRecordList(sourceOf(files, 'lst')) : undefined;
   const rows = list && matchedRows(list, rec.name, keys, labels);
   const width = Math.max(6, String(Math.max(0, classes - 1)).length);
   const padded = (label: number) => String(label).padStart(width, '0');
@@ -158,7 +162,7 @@ async function indexed(rec: ByteSource, idx: ByteSource, onProgress: RecordIOOpt
   const heads = new Scan(rec, 0, 64);
   const headAt = (offset: number) => {
     heads.at = offset;
-    return nextHead(heads);
+    return headAlone(heads);
   };
   const zero = keys[0] === 0 ? await headAt(at[0]!) : undefined;
   if (zero && isLayout(zero)) {
@@ -221,7 +225,7 @@ async function labelRanges(
   const beyond = lowerBound(keys, end);
   for (let i = lowerBound(keys, first); i < beyond; i++) {
     records.at = at[i]!;
-    const head = await nextHead(records);
+    const head = await headAlone(records);
     if (!isLayout(head)) continue;
     labels[i] = noImage;
     const { label: from, label2: to } = head;
@@ -253,7 +257,7 @@ async function labelEach(
     const i = order ? order[k]! : k;
     if (labels[i] !== unread) continue;
     scan.at = at[i]!;
-    const head = await nextHead(scan);
+    const head = await headAlone(scan);
     labels[i] = isLayout(head) ? noImage : labelOf(rec.name, head);
     if (onProgress && scan.at - told >= 1 << 24) {
       told = scan.at;

@@ -9,7 +9,7 @@
  * with keys from 0 on, as im2rec does.
  */
 import { DataError, UsageError } from '../../core/errors.ts';
-import { decodeImage } from '../../image/decode.ts';
+import { pictureFacts } from '../../image/facts.ts';
 import { asSource, type ByteSink, type Readable } from '../bytes.ts';
 import type { NewImage, SetWriter } from './format.ts';
 import { Growing } from './growing.ts';
@@ -21,7 +21,7 @@ export interface RecordIOSinks {
   readonly idx: ByteSink;
   /** Names, in im2rec's layout: `key label path`. */
   readonly lst?: ByteSink | undefined;
-  /** InsightFace's `classes,height,width`, the size of the first image; 112x112 where it cannot be decoded. */
+  /** InsightFace's `classes,height,width`, the size of the first image; 112x112 where its header cannot be read. */
   readonly property?: ByteSink | undefined;
 }
 
@@ -87,7 +87,7 @@ function note(state: Progress, at: number, label: number): void {
 
 function sizeOf(image: Uint8Array): readonly [number, number] {
   try {
-    const { height, width } = decodeImage(image, 'first image');
+    const { height, width } = pictureFacts(image, 'first image');
     return [height, width];
   } catch {
     return [112, 112];
