@@ -73,11 +73,14 @@ function thread(): Thread {
   };
 }
 
-/** Threads to work with; with 0 workers, tasks are done by the calling thread. */
+/** Each thread takes some 60 MB, and more than the machine has cores only help while they wait for a disk. */
+const mostWorkers = 64;
+
+/** Threads to work with; with 0 workers, tasks are done by the calling thread. Throws UsageError for more than 64. */
 export function createPool(workers: number): Pool {
-  if (!Number.isInteger(workers) || workers < 0)
+  if (!Number.isInteger(workers) || workers < 0 || workers > mostWorkers)
     throw new errors.UsageError(
-      `workers: expected a whole number from 0 on, got ${workers}\nLeave it out for the default.`,
+      `workers: expected a whole number from 0 to ${mostWorkers}, got ${workers}\nLeave it out for the default.`,
     );
   const threads = Array.from({ length: workers }, thread);
   return {

@@ -8,6 +8,7 @@ import { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, S
 import { fileSink, fileSource } from '../../src/data/files.ts';
 import { crc32c } from '../../src/data/formats/crc32c.ts';
 import { safePath } from '../../src/data/pathName.ts';
+import { createPool } from '../../src/data/pool.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -135,5 +136,12 @@ describe('safePath', () => {
       'x'.repeat(300),
     ])
       expect(() => safePath(bad, 'set.rec'), bad).toThrow(/^set\.rec: expected a name that stays inside its folder/);
+  });
+});
+
+describe('worker threads', () => {
+  it('are refused by the thousand', () => {
+    for (const n of [-1, 1.5, 65, 1000])
+      expect(() => createPool(n), String(n)).toThrow(/workers: expected a whole number from 0 to 64, got/);
   });
 });
