@@ -4,10 +4,10 @@
  * The one idea: the order is that of whole paths by their characters, as Python sorts them, so that row i is the face that
  * other programs have there; DeepGlint's Trillion-Pairs test takes a stack of 1862120 faces in this order.
  */
-import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
-import { fileError, fileSink, fileSource } from '../files.ts';
+import { fileSource } from '../files.ts';
+import { writeWhole } from '../partFile.ts';
 import { featureHeader, readFeature } from './features.ts';
 import { filesIn } from './folder.ts';
 
@@ -100,11 +100,9 @@ export async function mergeFeatureFiles(
     throw new DataError(
       `${folder}: expected ${options.expected} feature files, found ${rows}\nWrite those that are missing, or remove those too many.`,
     );
-  const part = `${out}.part`;
-  const sink = await fileSink(part);
   let width = 0;
   let done = 0;
-  try {
+  await writeWhole(out, async (sink) => {
     for await (const feature of featuresOf(folder, files)) {
       if (sink.size === 0) {
         width = feature.length;
@@ -113,15 +111,6 @@ export async function mergeFeatureFiles(
       await sink.write(new Uint8Array(feature.buffer, feature.byteOffset, feature.byteLength));
       options.onProgress?.(++done, rows);
     }
-    await sink.flush();
-    await sink.close();
-  } catch (error) {
-    await sink.close().catch(() => {});
-    await rm(part, { force: true });
-    throw error;
-  }
-  await rename(part, out).catch((error) => {
-    throw fileError(out, 'to write this file', error);
   });
   return { rows, width };
 }

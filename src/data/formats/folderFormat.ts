@@ -6,12 +6,11 @@
  * is that of their names when they are read again. `identities.txt` is written where the order of names would give other labels.
  */
 import { existsSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import type { Dataset, PairTable } from '../dataset.ts';
-import { fileError } from '../files.ts';
 import { formatPairs } from '../pairs.ts';
+import { writeWhole } from '../partFile.ts';
 import { safePath } from '../pathName.ts';
 import { readPairTable } from '../readPairs.ts';
 import { identitiesFile, openFolder } from './folder.ts';
@@ -31,16 +30,6 @@ function withPairs(set: Dataset, path: string): Dataset {
       return pairs;
     },
   };
-}
-
-/** Writes a text whole or not at all. */
-async function writeText(path: string, text: string): Promise<void> {
-  try {
-    await writeFile(`${path}.part`, text);
-    await rename(`${path}.part`, path);
-  } catch (error) {
-    throw fileError(path, 'to write this file', error);
-  }
 }
 
 async function create(folder: string, options: CreateOptions = {}): Promise<SetWriter> {
@@ -105,6 +94,8 @@ async function create(folder: string, options: CreateOptions = {}): Promise<SetW
     // A mark at the start of a file is not part of a name, unless there is another.
     return (names[0]!.startsWith('\uFEFF') ? '\uFEFF' : '') + names.map((n) => `${n}\n`).join('');
   }
+  const writeText = (name: string, text: string) =>
+    writeWhole(join(folder, name), (sink) => sink.write(Buffer.from(text)));
   return {
     get written() {
       return writer.written;
@@ -117,12 +108,12 @@ async function create(folder: string, options: CreateOptions = {}): Promise<SetW
     },
     async finish({ identities, pairs }) {
       const labels = identitiesText(identities);
-      if (labels !== undefined) await writeText(join(folder, identitiesFile), labels);
+      if (labels !== undefined) await writeText(identitiesFile, labels);
       if (pairs) {
         const names: string[] = [];
         for await (const { path } of writer.pictures()) names.push(path);
         const text = formatPairs(pairs, { name: folder, length: names.length, imageName: (i) => names[i]! });
-        await writeText(join(folder, pairsFile), text);
+        await writeText(pairsFile, text);
       }
       await writer.finish();
     },

@@ -2,10 +2,9 @@
  * A text file of `path label` lines on disk. Writing `x.txt` puts the pictures under `x/`, in the order given, and lists them
  * when all are there.
  */
-import { rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
-import { fileError, fileSink } from '../files.ts';
+import { writeWhole } from '../partFile.ts';
 import type { CreateOptions, DataFormat, SetWriter } from './format.ts';
 import { openList } from './list.ts';
 import { pictureWriter } from './pictureWriter.ts';
@@ -34,17 +33,12 @@ async function create(path: string, options: CreateOptions = {}): Promise<SetWri
       labels.add(label);
     },
     async finish({ identities }) {
-      const part = `${path}.part`;
-      const list = await fileSink(part);
       // A line that begins with # is a comment.
       const prefix = /^[#\s]/.test(folder) ? `./${folder}` : folder;
-      for await (const p of writer.pictures()) await list.write(Buffer.from(`${prefix}/${p.path} ${p.label}\n`));
       const classes = [...labels].reduce((m, l) => Math.max(m, l + 1), identities.length);
-      if (labels.size < classes) await list.write(Buffer.from(`# classes ${classes}\n`));
-      await list.flush();
-      await list.close();
-      await rename(part, path).catch((error) => {
-        throw fileError(path, 'to write this list', error);
+      await writeWhole(path, async (list) => {
+        for await (const p of writer.pictures()) await list.write(Buffer.from(`${prefix}/${p.path} ${p.label}\n`));
+        if (labels.size < classes) await list.write(Buffer.from(`# classes ${classes}\n`));
       });
       await writer.finish();
     },

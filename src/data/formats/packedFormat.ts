@@ -1,12 +1,8 @@
-/**
- * Packed files on disk. While one is written it is called `NAME.part`: so a name without it is a whole file, and what an
- * interrupted call has left is found again.
- */
+/** Packed files on disk: one file, gone on with after an interruption. */
 import { existsSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { ByteSource } from '../bytes.ts';
-import { fileError, fileSink, fileSource } from '../files.ts';
+import { fileSink, fileSource } from '../files.ts';
+import { finishPart, partOf } from '../partFile.ts';
 import type { CreateOptions, DataFormat, OpenOptions, SetWriter } from './format.ts';
 import { isPacked, type PackedDamage, type PackedSet, packedDamage, packedDataset } from './packed.ts';
 import { type PackedWriterOptions, packedState, packedWriter } from './packedWriter.ts';
@@ -33,7 +29,7 @@ export async function createPacked(
   path: string,
   { resume = false, ...options }: CreateOptions & Omit<PackedWriterOptions, 'resume'> = {},
 ): Promise<SetWriter> {
-  const part = `${path}.part`;
+  const part = partOf(path);
   const state = resume && existsSync(part) ? await withFile(part, packedState) : undefined;
   const sink = await fileSink(part, state?.end);
   const writer = await packedWriter(sink, { ...options, resume: state }).catch(async (error) => {
@@ -44,13 +40,7 @@ export async function createPacked(
     ...writer,
     async finish(set) {
       await writer.finish(set);
-      await rename(part, path).catch((error) => {
-        throw fileError(path, 'to write this file', error);
-      });
-      // The new name outlives a power cut only when its folder is on disk; some systems cannot do this to a folder.
-      const folder = await open(dirname(path)).catch(() => undefined);
-      await folder?.sync().catch(() => {});
-      await folder?.close();
+      await finishPart(path);
     },
   };
 }

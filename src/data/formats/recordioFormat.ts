@@ -3,12 +3,13 @@
  * InsightFace's are, is that set. While one is written its files end in `.part`; the `.rec` gets its name last.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../../core/errors.ts';
 import { type ByteSink, type ByteSource, Scan } from '../bytes.ts';
 import type { Dataset } from '../dataset.ts';
 import { fileError, fileSink, fileSource } from '../files.ts';
+import { finishPart, partOf } from '../partFile.ts';
 import type { CreateOptions, DataFormat, SetWriter } from './format.ts';
 import { startsRecordIO } from './recordio.ts';
 import { type RecordIOOptions, recordIODataset } from './recordioSet.ts';
@@ -68,11 +69,10 @@ export async function createRecordIO(
     throw fileError(dirname(path), 'a folder to write to', error);
   }
   const names = { rec: path, idx: sibling(path, '.idx'), lst: sibling(path, '.lst'), property };
-  const part = (name: string) => `${name}.part`;
-  const { state, lstBytes } = resume ? await interrupted(part(names.rec), part(names.lst)) : nothing;
+  const { state, lstBytes } = resume ? await interrupted(partOf(names.rec), partOf(names.lst)) : nothing;
   const opened: ByteSink[] = [];
   const sink = async (name: string, keep = 0) => {
-    opened.push(await fileSink(part(name), keep));
+    opened.push(await fileSink(partOf(name), keep));
     return opened.at(-1)!;
   };
   let writer: SetWriter;
@@ -97,10 +97,7 @@ export async function createRecordIO(
       // An older set's .rec goes first and the new one comes last: none is ever beside an index of the other.
       await rm(path, { force: true });
       for (const name of [names.idx, property, names.lst, names.rec])
-        if (name)
-          await rename(part(name), name).catch((error) => {
-            throw fileError(name, `to rename ${part(name)} to this`, error);
-          });
+        if (name) await finishPart(name);
     },
   };
 }

@@ -12,6 +12,7 @@
 import { DataError } from '../../core/errors.ts';
 import { asSource, type ByteSource, type Readable, Scan } from '../bytes.ts';
 import type { Dataset } from '../dataset.ts';
+import { folderNames } from '../people.ts';
 import { ascendingOrder, Growing, lowerBound } from './growing.ts';
 import { lineBlocks } from './lines.ts';
 import { exactFloat, isLayout, nextHead, type RecordHead, scanRecords } from './recordio.ts';
@@ -295,17 +296,4 @@ function matchedRows(list: RecordList, rec: string, keys: Float64Array, labels: 
       );
     return row;
   });
-}
-
-/** Names of people: the folders of their images, where each has one and no two have the same. */
-function folderNames(labels: Int32Array, imageName: (i: number) => string): Map<number, string> | undefined {
-  const names = new Map<number, string>();
-  for (let i = 0; i < labels.length; i++) {
-    if (labels[i]! < 0) continue;
-    const folder = imageName(i).split('/').at(-2);
-    const known = names.get(labels[i]!);
-    if (folder === undefined || (known !== undefined && known !== folder)) return undefined;
-    if (known === undefined) names.set(labels[i]!, folder);
-  }
-  return new Set(names.values()).size === names.size ? names : undefined;
 }

@@ -5,12 +5,13 @@
  * `.part`, since their number is known at the end alone.
  */
 import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
 import type { ByteSink, ByteSource } from '../bytes.ts';
 import type { Dataset } from '../dataset.ts';
 import { fileError, fileSink, fileSource } from '../files.ts';
+import { finishPart, partOf } from '../partFile.ts';
 import { type ExampleSchema, imageExample } from './example.ts';
 import type { CreateOptions, DataFormat, NewImage, SetWriter } from './format.ts';
 import { startsRecord, type TfRecordOptions, tfRecordDataset, wholeRecords, writeRecord } from './tfrecord.ts';
@@ -108,9 +109,8 @@ function lateFile(path: string): ByteSource {
 export const openTfRecords = async (path: string, options: TfRecordOptions = {}): Promise<Dataset> =>
   tfRecordDataset(shardsOf(path).map(lateFile), { ...options, name: path });
 
-/** Names of the files while they are written, for a set without and with shards. */
-const wholePart = (path: string) => `${path}.part`;
-const shardPart = (path: string, i: number) => `${path}.${number(i)}.part`;
+/** The name of a shard while it is written. */
+const shardPart = (path: string, i: number) => partOf(`${path}.${number(i)}`);
 
 /**
  * Writes a TFRecord file, or a family of shards. What an interrupted call left is checked when resuming: whole records
@@ -123,7 +123,7 @@ export async function createTfRecords(path: string, options: TfRecordCreateOptio
     throw new UsageError(
       `imagesPerShard: expected a whole number from 1 on, got ${perShard}\nLeave it out for one file.`,
     );
-  const part = (i: number) => (perShard === undefined ? wholePart(path) : shardPart(path, i));
+  const part = (i: number) => (perShard === undefined ? partOf(path) : shardPart(path, i));
   if (!resume) await removeParts(path);
   let written = 0;
   let shard = 0;
@@ -169,9 +169,7 @@ export async function createTfRecords(path: string, options: TfRecordCreateOptio
       // The last first: a call that resumes after a crash in between finds the first parts, and writes the others again.
       for (let i = shard; i >= 0; i--) {
         const to = perShard === undefined ? path : `${stem}-${number(i)}-of-${number(shard + 1)}${ending ?? ''}`;
-        await rename(part(i), to).catch((error) => {
-          throw fileError(to, `to rename ${part(i)} to this`, error);
-        });
+        await finishPart(to, part(i));
       }
     },
     abort: () => sink.close(),
@@ -180,7 +178,7 @@ export async function createTfRecords(path: string, options: TfRecordCreateOptio
 
 /** Removes what an interrupted call left, of whichever options. */
 async function removeParts(path: string): Promise<void> {
-  await rm(wholePart(path), { force: true });
+  await rm(partOf(path), { force: true });
   for (let i = 0; existsSync(shardPart(path, i)); i++) await rm(shardPart(path, i));
 }
 

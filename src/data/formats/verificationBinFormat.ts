@@ -1,6 +1,6 @@
 /** Verification sets of InsightFace on disk: one file. */
-import { rename, rm } from 'node:fs/promises';
-import { fileError, fileSink, fileSource } from '../files.ts';
+import { fileSource } from '../files.ts';
+import { writeWhole } from '../partFile.ts';
 import type { DataFormat } from './format.ts';
 import { verificationBinDataset, writeVerificationBin } from './verificationBin.ts';
 
@@ -24,21 +24,5 @@ export const verificationBinFormat: DataFormat = {
       await file.close();
     }
   },
-  async createFromPairs(path, pairs, read) {
-    // Under another name until it is whole.
-    const unfinished = `${path}.part`;
-    const sink = await fileSink(unfinished);
-    try {
-      await writeVerificationBin(sink, pairs, read);
-      await sink.flush();
-    } catch (error) {
-      await sink.close().catch(() => {});
-      await rm(unfinished, { force: true });
-      throw error;
-    }
-    await sink.close();
-    await rename(unfinished, path).catch((error) => {
-      throw fileError(path, 'to write this file', error);
-    });
-  },
+  createFromPairs: (path, pairs, read) => writeWhole(path, (sink) => writeVerificationBin(sink, pairs, read)),
 };
