@@ -96,8 +96,7 @@ export async function createRecordIO(
       await writer.finish(set);
       // An older set's .rec goes first and the new one comes last: none is ever beside an index of the other.
       await rm(path, { force: true });
-      for (const name of [names.idx, property, names.lst, names.rec])
-        if (name) await finishPart(name);
+      for (const name of [names.idx, property, names.lst, names.rec]) if (name) await finishPart(name);
     },
   };
 }
