@@ -4,6 +4,7 @@
  * The one idea: a source is plain data (a path, a range of a file, bytes, or the arguments of the synthetic generator), so
  * it can be posted to a worker thread, which then reads and decodes it there.
  */
+import { printable } from '../core/printable.ts';
 
 /** Where an image comes from; structured-cloneable. */
 export type ImageSource =
@@ -106,8 +107,10 @@ export function pairSetOf(set: Dataset, pairs: PairTable, name = set.name): Pair
   };
 }
 
-/** How an error names a source. */
-export function sourceName(s: ImageSource): string {
+/** How an error names a source: in one line, whatever its name holds. */
+export const sourceName = (s: ImageSource): string => printable(fullName(s));
+
+function fullName(s: ImageSource): string {
   if (s.kind === 'file') return s.path;
   if (s.kind === 'synthetic') return `synthetic identity ${s.identity} image ${s.image} (seed ${s.seed})`;
   return s.name;

@@ -14,6 +14,8 @@
  * - lines `path x1 y1 … x5 y5`, separated by spaces, tabs or commas; blank lines and lines that start with # count for nothing.
  */
 import { DataError } from '../core/errors.ts';
+import { checkLine } from './formats/lines.ts';
+import { plainPath } from './pathName.ts';
 
 /** The points of the faces of a file. */
 export interface Landmarks {
@@ -31,8 +33,9 @@ export interface Landmarks {
 }
 
 const advice = 'Write one line per image: path x1 y1 … x5 y5 (left eye, right eye, nose, left and right mouth corner).';
-const tidy = (path: string): string => path.replaceAll('\\', '/').replace(/^(\.\/)+/, '');
-const number = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const number = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+/** Most parts of a path that the ends of longer ones are compared to. */
+const mostParts = 16;
 
 /** Gathers points by path and answers for them. */
 class Table {
@@ -45,7 +48,7 @@ class Table {
   }
 
   add(path: string, points: readonly number[], where: string): void {
-    const key = tidy(path);
+    const key = plainPath(path);
     if (key === '') throw new DataError(`${where}: expected the image's path, got none\n${advice}`);
     if (this.rows.has(key))
       throw new DataError(
@@ -71,6 +74,7 @@ class Table {
     const byEnd = new Map<number, Map<string, number>>();
     const endsIn = (path: string): number | undefined => {
       const parts = path.split('/').length;
+      if (parts > mostParts) return undefined;
       let ends = byEnd.get(parts);
       if (!ends) {
         ends = new Map();
@@ -87,7 +91,7 @@ class Table {
       size: rows.size,
       paths: { [Symbol.iterator]: () => rows.keys() },
       find: (path) => {
-        const key = tidy(path);
+        const key = plainPath(path);
         const at = rows.get(key) ?? (flat ? rows.get(lastParts(key, 1)) : endsIn(key));
         return at === undefined || at < 0 ? undefined : Array.from(values.subarray(at, at + 10));
       },
@@ -160,6 +164,14 @@ function readJson(text: string, name: string, table: Table): void {
   }
 }
 
+/** A value in an error; what is nested or long is not looked into. */
+function shownJson(value: unknown): string {
+  if (isObject(value)) return 'an object';
+  if (!Array.isArray(value)) return shown(JSON.stringify(value) ?? 'nothing');
+  const short = value.length <= 20 && value.every((v) => typeof v !== 'object' || v === null);
+  return short ? shown(JSON.stringify(value)) : `a list of ${value.length}`;
+}
+
 function jsonPoints(entry: unknown, columns: number[] | undefined, where: string): number[] {
   const value = isObject(entry) ? (entry.points ?? entry.landmarks ?? entry.kps) : entry;
   let list: unknown[] = Array.isArray(value) ? value : [];
@@ -167,7 +179,7 @@ function jsonPoints(entry: unknown, columns: number[] | undefined, where: string
   else if (list.length === 5 && list.every((p) => Array.isArray(p) && p.length === 2)) list = list.flat();
   if (list.length !== 10 || !list.every((v) => typeof v === 'number' && Number.isFinite(v)))
     throw new DataError(
-      `${where}: expected ten numbers or five pairs, got ${shown(JSON.stringify(value) ?? 'nothing')}\nWrite x and y of left eye, right eye, nose, left and right mouth corner.`,
+      `${where}: expected ten numbers or five pairs, got ${shownJson(value)}\nWrite x and y of left eye, right eye, nose, left and right mouth corner.`,
     );
   return list as number[];
 }
@@ -188,8 +200,9 @@ function readLines(text: string, name: string, table: Table): void {
       .replace(/^\uFEFF/, '')
       .trimEnd();
     from = end + 1;
-    if (raw.trim() === '' || raw.startsWith('#')) continue;
     const where = `${name}:${line + 1}`;
+    checkLine(raw, where);
+    if (raw.trim() === '' || raw.startsWith('#')) continue;
     seen++;
     if (seen === 1 && /^\s*\d+$/.test(raw)) {
       announced = Number(raw);

@@ -13,6 +13,7 @@ export async function formatOf(path: string): Promise<DataFormat> {
   });
   let head = new Uint8Array(0);
   if (!found.isDirectory()) {
+    if (!found.isFile()) throw fileError(path, 'a data set', { code: 'no regular file' });
     const file = await open(path, 'r').catch((error) => {
       throw fileError(path, 'a readable file', error);
     });

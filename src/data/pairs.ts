@@ -14,6 +14,8 @@
 import { DataError } from '../core/errors.ts';
 import { hasEnding, withoutEnding } from '../image/pictureKind.ts';
 import type { Dataset, PairTable } from './dataset.ts';
+import { checkLine } from './formats/lines.ts';
+import { plainPath } from './pathName.ts';
 
 /** What pairs are matched with: the images of a set by name. */
 export type NamedImages = Pick<Dataset, 'name' | 'length' | 'imageName'>;
@@ -92,11 +94,14 @@ function foldsOf(
 function rowsOf(text: string, name: string): Rows {
   const csv = /\.csv$/i.test(name) || /^\uFEFF?name,/i.test(text);
   const fieldsOf = (line: string): string[] => {
-    if (csv)
+    if (csv) {
+      let end = line.length;
+      while (end > 0 && /[,\s]/.test(line[end - 1]!)) end--;
       return line
-        .replace(/[,\s]+$/, '')
+        .slice(0, end)
         .split(',')
         .map((f) => f.trim());
+    }
     const byTab = line.trimEnd().split('\t');
     return byTab.length >= 3 ? byTab : line.trim().split(/\s+/);
   };
@@ -160,10 +165,7 @@ function rowsOf(text: string, name: string): Rows {
       column.push(Number(f));
     }
     const called = (path: string) => {
-      const plain = path
-        .trim()
-        .replaceAll('\\', '/')
-        .replace(/^(\.\/)+/, '');
+      const plain = plainPath(path.trim());
       return [...new Set([path, plain, withoutEnding(plain)])];
     };
     left.push(imageOf(called(a), at));
@@ -176,6 +178,7 @@ function rowsOf(text: string, name: string): Rows {
     .replace(/^\uFEFF/, '')
     .split(/\r?\n/)
     .forEach((content, i) => {
+      checkLine(content, `${name}:${i + 1}`);
       if (!content.trim()) return;
       if (content.startsWith('#')) {
         const folds = /^#\s*folds\s+(\d+)/.exec(content)?.[1];

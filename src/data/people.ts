@@ -5,6 +5,12 @@
 import { DataError } from '../core/errors.ts';
 import type { Dataset } from './dataset.ts';
 
+/**
+ * Most people of a set. Sets keep some bytes for every label up to the highest, so a label that is far from all others must not
+ * take memory; the largest sets of faces have four million people.
+ */
+export const mostClasses = 2 ** 24;
+
 /** Person l has images[starts[l]] … images[starts[l + 1] − 1]. */
 export interface People {
   readonly starts: Int32Array;

@@ -1,10 +1,9 @@
 /** Images of any source in Node, with the files of containers kept open. */
-import { readFile } from 'node:fs/promises';
 import type { RgbImage } from '../image/decode.ts';
 import { resize } from '../image/resize.ts';
 import { type ByteSource, memorySource } from './bytes.ts';
 import type { ImageSource } from './dataset.ts';
-import { fileError, fileSource } from './files.ts';
+import { fileSource, wholeFile } from './files.ts';
 import { type ImageBytes, imageBytes, openImage } from './source.ts';
 
 /** Containers that stay open: a data set has few. */
@@ -30,13 +29,9 @@ function container(path: string): Promise<ByteSource> {
 }
 
 /** A picture file of its own is read whole and not kept open. */
-async function wholeFile(path: string): Promise<ByteSource> {
-  const bytes = await readFile(path).catch((error) => {
-    throw fileError(path, 'a readable picture', error);
-  });
-  return memorySource(bytes, path);
-}
-const opener = (source: ImageSource) => (source.kind === 'file' ? wholeFile : container);
+const pictureFile = async (path: string): Promise<ByteSource> =>
+  memorySource(await wholeFile(path, 'a readable picture'), path);
+const opener = (source: ImageSource) => (source.kind === 'file' ? pictureFile : container);
 
 /** The bytes of an image as its set stores them. Throws DataError naming the file. */
 export const readBytes = (source: ImageSource): Promise<ImageBytes> => imageBytes(source, opener(source));
@@ -47,7 +42,7 @@ const scratchBytes = 1 << 18;
 
 /** The picture of a source at its own size. Throws DataError naming the file. */
 export async function readPicture(source: ImageSource): Promise<RgbImage> {
-  if (source.kind === 'file') return openImage(source, wholeFile);
+  if (source.kind === 'file') return openImage(source, pictureFile);
   const memory = scratch.pop() ?? new Uint8Array(scratchBytes);
   let free = true;
   const image = await openImage(source, async (path) => {

@@ -1,19 +1,12 @@
 /** Files of pairs (Node). Their forms are in pairs.ts. */
-import { readFileSync } from 'node:fs';
 import { type Dataset, type PairSet, type PairTable, pairSetOf } from './dataset.ts';
-import { fileError } from './files.ts';
+import { textFile } from './files.ts';
 import { openPictures } from './formats/folder.ts';
 import { type NamedImages, parsePairs } from './pairs.ts';
 
 /** Reads a file of pairs of a set's images. Throws DataError with file and line. */
 export function readPairTable(path: string, images: NamedImages): PairTable {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError(path, 'a pairs file', error);
-  }
-  return parsePairs(text, path, images);
+  return parsePairs(textFile(path, 'a pairs file'), path, images);
 }
 
 /**

@@ -9,7 +9,10 @@ import { type DecodedPng, decode as readPng } from 'fast-png';
 import { DataError } from '../core/errors.ts';
 import { checkPixels, type DecodedImage, decodeJpeg, type RgbImage } from './jpeg.ts';
 import { pictureKind } from './pictureKind.ts';
-import { inflatesBeyond, rescuePng } from './pngRescue.ts';
+import { inflatesBeyond, pixelChunks, rescuePng } from './pngRescue.ts';
+
+/** Of a damaged PNG's rows, those that must be there. */
+const leastShare = 0.01;
 
 export type { DecodedImage, RgbImage } from './jpeg.ts';
 
@@ -60,6 +63,8 @@ function decodePng(bytes: Uint8Array, name: string, maxPixels: number, tolerant:
     if (!rescued) throw error;
     const { width, height, file } = rescued;
     const image = readWholePng(file, name, maxPixels);
+    // Memory for the whole picture is worth it from some rows on.
+    if (image.height < leastShare * height) throw error;
     const data = new Uint8Array(width * height * 3).fill(128);
     data.set(image.data);
     const damage = (error as DataError).message.slice(name.length + 2).split('\n', 1)[0]!;
@@ -79,12 +84,15 @@ function readWholePng(bytes: Uint8Array, name: string, maxPixels: number): RgbIm
   const channels = [1, 0, 3, 1, 2, 0, 4][bytes[25]!] ?? 0;
   if (width === 0 || height === 0) fail('an image without pixels');
   checkPixels(width, height, name, maxPixels);
-  // The reader inflates all that is there. Deflate makes at most 1032 bytes of one, so small files are harmless.
+  // Deflate makes at most 1032 bytes of one.
+  if ((width * height * channels * bytes[24]!) / 8 > 1032 * bytes.length) fail('fewer pixels than its header says');
+  // The reader inflates all that is there. Small files are harmless.
   const room = 64e6 + 2 * height * (1 + width * channels * 2);
   if (bytes.length * 1032 > room && inflatesBeyond(bytes, room)) fail('far more image data than its header says');
+  const plain = pixelChunks(bytes) ?? fail('chunks that are cut off, damaged or there twice');
   let png: DecodedPng | undefined;
   try {
-    png = readPng(bytes, { checkCrc: true });
+    png = readPng(plain, { checkCrc: true });
   } catch (e) {
     fail(e instanceof Error ? e.message : String(e));
   }

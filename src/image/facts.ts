@@ -62,7 +62,7 @@ export function pictureFacts(bytes: Uint8Array, name: string): PictureFacts {
     // SOF0 to SOF15, without DHT, JPG and DAC which lie between
     if (marker! >= 0xc0 && marker! <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker!)) {
       const channels = bytes[p + 7]!;
-      if (end - p < 8 + 3 * channels || channels === 0) fail('a damaged JPEG frame header');
+      if (end - p < 8 || end - p < 8 + 3 * channels || channels === 0) fail('a damaged JPEG frame header');
       const [luma, chroma] = [bytes[p + 9]!, bytes[p + 12]!];
       const factors = `${(luma >> 4) / (chroma >> 4)}x${(luma & 15) / (chroma & 15)}`;
       return {

@@ -59,6 +59,18 @@ export interface DecodedImage extends RgbImage {
   complete?: number;
 }
 
+/**
+ * Passes of a progressive file over its picture cost time without bytes of their own: a run of empty blocks, or of blocks
+ * without a correction, takes 16 bits for 32767. So work is counted, in coefficients looked at (a block of a first pass as
+ * `firstPass`), and refused beyond `mostWork` for each block of the picture, which is more than 14 refinements of every
+ * coefficient take, or beyond `freeWork` for small pictures.
+ */
+const firstPass = 8;
+const mostWork = 1024;
+const freeWork = 2 ** 26;
+/** A tolerant reading wants a file that could hold this share of its picture. */
+const leastShare = 0.01;
+
 const endsEarly = 'the JPEG file ends before its image does';
 
 const unsupported: Record<number, string> = {
@@ -96,6 +108,8 @@ class Decoder {
   private width = 0;
   private height = 0;
   private progressive = false;
+  /** What is left for passes of a progressive file. */
+  private work = 0;
   private restart = 0;
   private jfif = false;
   private adobe = -1;
@@ -225,6 +239,12 @@ class Decoder {
     const maxV = Math.max(...vs);
     const mcusWide = Math.ceil(this.width / (8 * maxH));
     const mcusHigh = Math.ceil(this.height / (8 * maxV));
+    // No block takes less than a bit, or two with an end of its coefficients: memory is taken for what can be there.
+    const inside = (size: number, s: number, most: number) => Math.ceil(Math.ceil((size * s) / most) / 8);
+    const blocks = hs.reduce((sum, h, i) => sum + inside(this.width, h, maxH) * inside(this.height, vs[i]!, maxV), 0);
+    const least = (progressive ? blocks : 2 * blocks) / 8;
+    if (bytes.length < least * (this.tolerant ? leastShare : 1)) this.cut();
+    this.work = mostWork * blocks + freeWork;
     this.components = raw.map((r, i) => {
       const h = hs[i]!;
       const v = vs[i]!;
@@ -261,7 +281,7 @@ class Decoder {
   private readScan(p: number, end: number): number {
     const { bytes, progressive } = this;
     if (this.components.length === 0) this.fail('a JPEG scan before its frame header');
-    const n = bytes[p]!;
+    const n = end > p ? bytes[p]! : 0;
     if (n < 1 || n > 4 || end - p < 4 + 2 * n) this.fail('a damaged JPEG scan header');
     const start = bytes[p + 1 + 2 * n]!;
     const stop = bytes[p + 2 + 2 * n]!;
@@ -310,6 +330,11 @@ class Decoder {
     const maxV = Math.max(...this.components.map((c) => c.v));
     const wide = n === 1 ? first.blocksWide : Math.ceil(this.width / (8 * maxH));
     const count = wide * (n === 1 ? first.blocksHigh : Math.ceil(this.height / (8 * maxV)));
+    if (progressive) {
+      const blocks = n === 1 ? count : count * parts.reduce((sum, { c }) => sum + c.h * c.v, 0);
+      this.work -= blocks * (start > 0 && high > 0 ? stop - start + 1 : firstPass);
+      if (this.work < 0) this.fail('a progressive JPEG with more passes over its picture than any encoder makes');
+    }
     let good = 0;
     for (let mcu = 0; mcu < count; ) {
       const atRestart = this.restart > 0 && mcu > 0 && mcu % this.restart === 0;

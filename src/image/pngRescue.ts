@@ -40,6 +40,30 @@ function chunk(type: string, body: Uint8Array): Uint8Array {
   return out;
 }
 
+const neededChunks = ['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND'];
+
+/**
+ * A PNG file without what its pixels do not need, so that no profile or text in it is unpacked; the same bytes where that is
+ * all there is. Undefined where a chunk is cut off, a header comes again, or a checksum of what is left out is wrong.
+ */
+export function pixelChunks(bytes: Uint8Array): Uint8Array | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const kept: Uint8Array[] = [bytes.subarray(0, signatureLength)];
+  let left = 0;
+  for (let at = signatureLength, end = at; at < bytes.length; at = end) {
+    if (at + 12 > bytes.length) return undefined;
+    end = at + 12 + view.getUint32(at);
+    if (end > bytes.length) return undefined;
+    const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (type === 'IHDR' && at !== signatureLength) return undefined;
+    if (neededChunks.includes(type)) kept.push(bytes.subarray(at, end));
+    else if (view.getUint32(end - 4) !== crc32(bytes.subarray(at + 4, end - 4))) return undefined;
+    else left++;
+    if (type === 'IEND') break;
+  }
+  return left === 0 ? bytes : joined(kept);
+}
+
 /** Whether the image data of a PNG file inflates to more than `limit` bytes; found out in little memory. */
 export function inflatesBeyond(bytes: Uint8Array, limit: number): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

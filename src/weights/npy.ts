@@ -259,7 +259,7 @@ export async function openNpy(source: ByteRanges): Promise<MatrixRows> {
     width,
     async rows(from, count) {
       checkRows(name, length, from, count);
-      if (!fortran || width === 0) return floatsAt(from * width, count * width);
+      if (!fortran || width === 0 || count === 0) return floatsAt(from * width, count * width);
       const out = new Float32Array(count * width);
       // Column j of the rows asked for lies at column `columns[j]` of the file.
       const columns = fromFortran(

@@ -257,7 +257,8 @@ export class Machine implements PickleContext {
       if (special[2]!.toLowerCase() === 'nan') return Number.NaN;
       return special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
     }
-    if (!/^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(text)) this.refuse(`expected a float, got ${quoted(text)}`);
+    if (!/^\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*$/i.test(text))
+      this.refuse(`expected a float, got ${quoted(text)}`);
     return Number(text);
   }
   /** Two's complement, little-endian, any length. */

@@ -14,6 +14,7 @@ import { decodeImage } from '../../image/decode.ts';
 import { encodePng } from '../../image/encode.ts';
 import { pictureKind } from '../../image/pictureKind.ts';
 import type { RawSize } from '../dataset.ts';
+import { mostClasses } from '../people.ts';
 import type { NewImage } from './format.ts';
 
 /**
@@ -175,7 +176,7 @@ function imageOf(message: Uint8Array, where: string): ExampleImage {
   const labelKey = find(roles.label);
   if (labelKey === undefined) return refuse('a feature label', listed());
   const label = ints(labelKey, 1)[0]!;
-  if (label < -1 || label === 2 ** 31 - 1) refuse(`a label from −1 (unknown) to ${2 ** 31 - 2}`, `${label}`);
+  if (label < -1 || label >= mostClasses) refuse(`a label from −1 (unknown) to ${mostClasses - 1}`, `${label}`);
   const fileKey = find(roles.file);
   const imageKey = fileKey ?? find(roles.pixels);
   if (imageKey === undefined) return refuse('a feature with an image', listed());

@@ -71,11 +71,21 @@ export async function readFeatureFiles(
   let at = 0;
   for await (const feature of featuresOf(folder, files)) {
     width = feature.length;
-    features ??= new Float32Array(files.length * width);
+    features ??= memoryFor(files.length, width, folder);
     features.set(feature, at);
     at += width;
   }
   return { names, width, features: features! };
+}
+
+function memoryFor(rows: number, width: number, folder: string): Float32Array {
+  try {
+    return new Float32Array(rows * width);
+  } catch {
+    throw new DataError(
+      `${folder}: expected memory for ${rows} features of ${width} numbers, got none\nStack them with mergeFeatureFiles and read some rows at a time.`,
+    );
+  }
 }
 
 export interface MergeOptions extends FeatureFilesOptions {

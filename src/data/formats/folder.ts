@@ -4,11 +4,11 @@
  * Of a picture the path below its identity is kept, nothing else, so that millions fit in memory. No file is looked at
  * beyond its folder's listing.
  */
-import { type Dirent, existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { type Dirent, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import type { Dataset } from '../dataset.ts';
-import { fileError } from '../files.ts';
+import { fileError, textFile } from '../files.ts';
 
 /** In a folder while pictures are written to it: a line `path label` for each that is whole. */
 export const progressFile = '.facegrad-progress';
@@ -56,6 +56,23 @@ function entriesOfSet(path: string): Entry[] {
   return entries;
 }
 
+/** Links to one folder that are followed: a few dozen folders that link to each other twice have more paths than any disk. */
+const mostLinks = 64;
+
+/** How often links have led to each real folder. */
+type Links = Map<string, number>;
+
+function follow(link: string, links: Links): string {
+  const real = realpathSync(link);
+  const times = (links.get(real) ?? 0) + 1;
+  if (times > mostLinks)
+    throw new DataError(
+      `${link}: expected at most ${mostLinks} links to ${real}, found more\nRemove those that are not meant as copies of its pictures.`,
+    );
+  links.set(real, times);
+  return real;
+}
+
 /** Collects files below a folder, as paths from it. `above`: the real folders that it is in, against circles. */
 function collect(
   path: string,
@@ -64,6 +81,7 @@ function collect(
   entries: readonly Entry[],
   out: string[],
   wanted = isPicture,
+  links: Links = new Map(),
 ): void {
   for (const { name, folder, link } of entries) {
     if (!folder) {
@@ -71,10 +89,10 @@ function collect(
       continue;
     }
     const below = join(path, name);
-    const real = link ? realpathSync(below) : join(above[above.length - 1]!, name);
+    const real = link ? follow(below, links) : join(above[above.length - 1]!, name);
     if (above.includes(real))
       throw new DataError(`${below}: expected folders that end, but this link leads back to ${real}\nRemove the link.`);
-    collect(below, `${prefix}${name}/`, [...above, real], entriesOf(below), out, wanted);
+    collect(below, `${prefix}${name}/`, [...above, real], entriesOf(below), out, wanted, links);
   }
 }
 
@@ -96,12 +114,7 @@ export const picturesIn = (path: string): string[] => namesBelow(path, entriesOf
 function namedIdentities(path: string): Map<string, number> | undefined {
   const file = join(path, identitiesFile);
   if (!existsSync(file)) return undefined;
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw fileError(file, 'a list of identities', error);
-  }
+  const text = textFile(file, 'a list of identities');
   const labels = new Map<string, number>();
   text
     .replace(/^\uFEFF/, '')
@@ -133,13 +146,14 @@ function identityFolders(path: string, entries: readonly Entry[], named: Map<str
   const root = realpathSync(path);
   const files: string[] = [];
   const labels: number[] = [];
+  const links: Links = new Map();
   byLabel.forEach((folder, rank) => {
     const before = files.length;
     const label = named ? named.get(folder.name)! : rank;
     // The folder's name is in `identities` already.
     const below = join(path, folder.name);
-    const real = folder.link ? realpathSync(below) : join(root, folder.name);
-    collect(below, '', [root, real], entriesOf(below), files);
+    const real = folder.link ? follow(below, links) : join(root, folder.name);
+    collect(below, '', [root, real], entriesOf(below), files, isPicture, links);
     if (files.length === before && !named)
       throw new DataError(
         `${below}: expected at least one .jpg or .png of this identity, found none\nAdd pictures or remove the folder.`,

@@ -1,10 +1,10 @@
 /** A text file of `path label` lines (Node). */
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import type { Dataset } from '../dataset.ts';
-import { fileError } from '../files.ts';
-import { folderNames } from '../people.ts';
+import { textFile } from '../files.ts';
+import { folderNames, mostClasses } from '../people.ts';
+import { checkLine } from './lines.ts';
 
 /**
  * The data set of a list: one picture a line, its path (may hold spaces; relative to `root`, by default the list's own
@@ -16,21 +16,21 @@ export function openList(path: string, options: { root?: string; classes?: numbe
   const { root = dirname(path) } = options;
   const names: string[] = [];
   const labels: number[] = [];
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
-  } catch (error) {
-    throw fileError(path, 'a list file', error);
-  }
+  const text = textFile(path, 'a list file').replace(/^\uFEFF/, '');
   const stated = /^# classes (\d{1,9})\r?$/m.exec(text)?.[1];
   const classes = options.classes ?? (stated ? Number(stated) : undefined);
+  if (classes !== undefined && classes > mostClasses)
+    throw new DataError(
+      `${path}: expected at most ${mostClasses} classes, got ${classes}\nCorrect the number of classes.`,
+    );
   text.split(/\r?\n/).forEach((line, i) => {
+    checkLine(line, `${path}:${i + 1}`);
     if (!line.trim() || line.startsWith('#')) return;
     const parts = /^(.*\S)[ \t]+(\d+)\s*$/s.exec(line);
     const label = Number(parts?.[2]);
-    if (!parts || label > 0x7fffffff)
+    if (!parts || label >= mostClasses)
       throw new DataError(
-        `${path}:${i + 1}: expected 'path label' with a whole label from 0 on, got '${line.slice(0, 80)}'\nCorrect the line.`,
+        `${path}:${i + 1}: expected 'path label' with a whole label from 0 to ${mostClasses - 1}, got '${line.slice(0, 80)}'\nCorrect the line.`,
       );
     if (classes !== undefined && label >= classes)
       throw new DataError(

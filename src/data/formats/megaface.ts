@@ -14,6 +14,9 @@ export interface DevkitList {
 }
 
 const isList = (x: unknown): x is unknown[] => Array.isArray(x);
+/** A value in an error; what is nested is not looked into. */
+const shown = (x: unknown) =>
+  typeof x === 'object' && x !== null ? (isList(x) ? 'a list' : 'an object') : JSON.stringify(x).slice(0, 80);
 
 /**
  * Reads `{"path": [...], "id": [...]}`, such as `facescrub_features_list.json` and `megaface_features_list.json_1000000_1`.
@@ -34,12 +37,12 @@ export function readDevkitList(text: string, name = 'list'): DevkitList {
   const { path: paths, id: ids } = (found ?? {}) as { path?: unknown; id?: unknown };
   if (!isList(paths) || paths.length === 0) return fail('no list of paths');
   const bad = paths.findIndex((p) => typeof p !== 'string' || p === '' || p.includes('\0'));
-  if (bad >= 0) fail(`${JSON.stringify(paths[bad])?.slice(0, 80)} as path ${bad}`);
+  if (bad >= 0) fail(`${shown(paths[bad])} as path ${bad}`);
   if (ids === undefined) return { paths: paths as string[], ids: undefined };
   if (!isList(ids) || ids.length !== paths.length)
     return fail(`${isList(ids) ? ids.length : 'no list of'} ids for ${paths.length} paths`);
   const odd = ids.findIndex((i) => typeof i !== 'string' && !Number.isSafeInteger(i));
-  if (odd >= 0) fail(`${JSON.stringify(ids[odd])?.slice(0, 80)} as id ${odd}`);
+  if (odd >= 0) fail(`${shown(ids[odd])} as id ${odd}`);
   return { paths: paths as string[], ids: ids.map(String) };
 }
 

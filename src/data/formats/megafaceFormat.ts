@@ -5,11 +5,11 @@
  * The pictures of a list lie in its own folder, or, as the kit and InsightFace's copy have them, in `facescrub_images` or
  * `megaface_images` beside or up to two folders above it.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import type { Dataset } from '../dataset.ts';
-import { fileError } from '../files.ts';
+import { textFile } from '../files.ts';
 import type { DataFormat } from './format.ts';
 import { readDevkitList } from './megaface.ts';
 
@@ -32,13 +32,7 @@ function rootOf(path: string, first: string): string {
  * @throws DataError naming the list
  */
 export function openDevkitList(path: string, options: { readonly root?: string } = {}): Dataset {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError(path, 'a MegaFace list', error);
-  }
-  const { paths, ids } = readDevkitList(text, path);
+  const { paths, ids } = readDevkitList(textFile(path, 'a MegaFace list'), path);
   const root = options.root ?? rootOf(path, paths[0]!);
   const labelOf = new Map<string, number>();
   const labels = Int32Array.from({ length: paths.length }, (_, i) => {

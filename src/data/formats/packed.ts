@@ -29,7 +29,7 @@
  *                 56 u32 crc of what follows the head | 60 u32 crc of bytes 0..59
  *     footer      32 bytes: 0 u64 offset of the directory | 8 u64 its bytes | 20 u32 crc of bytes 0..19 | 24 'FACESEND'
  *
- * Labels are below 2^28, and below classes where there is a directory. A directory's identity names stand over the shards'.
+ * Labels are below 2^24, folds at most 1000 or as many as pairs, and below classes where there is a directory. A directory's identity names stand over the shards'.
  * Metadata is free; known keys are source, licence, template (of the alignment). A reader refuses a higher major version,
  * unknown features and flags; a higher minor version adds only what it may overlook. Without a whole footer, walk the shards
  * from offset 64; what follows the last whole one may be a whole directory.
@@ -156,7 +156,7 @@ export async function packedDataset(bytes: Readable, { name, onProgress }: Packe
             const k = shardOf(i);
             const at = 10 * (i - places[k]!.first);
             const five = points[k]?.subarray(at, at + 10);
-            return five && !Number.isNaN(five[0]) ? [...five] : undefined;
+            return five?.every(Number.isFinite) ? [...five] : undefined;
           },
         }
       : {}),

@@ -7,6 +7,7 @@
 import { DataError } from '../../core/errors.ts';
 import { type ByteSource, Scan } from '../bytes.ts';
 import type { PairTable } from '../dataset.ts';
+import { mostClasses } from '../people.ts';
 import { crc32c } from './crc32c.ts';
 
 const ascii = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0));
@@ -20,7 +21,9 @@ export const headBytes = 64;
 export const entryBytes = 24;
 export const landmarkBytes = 40;
 export const footerBytes = 32;
-export const mostLabels = 2 ** 28;
+export const mostLabels = mostClasses;
+/** Folds without a pair are no use, and a number of them takes memory; a set of which pairs were left out keeps its ten. */
+export const mostFolds = (pairs: number): number => Math.max(pairs, 1000);
 export const mostImages = 2 ** 31 - 1;
 export const up64 = (n: number): number => Math.ceil(n / 64) * 64;
 
@@ -247,6 +250,7 @@ async function readDirectory(source: ByteSource, at: number, known?: number): Pr
     !inside(pairs.left, images) ||
     !inside(pairs.right, images) ||
     !inside(pairs.fold, folds) ||
+    folds > mostFolds(pairCount) ||
     !inside(column(12), 2)
   )
     return `pairs of the ${images} images in ${folds} folds`;

@@ -18,6 +18,7 @@ import {
   landmarkBytes,
   type Metadata,
   magics,
+  mostFolds,
   mostImages,
   mostLabels,
   type Place,
@@ -216,7 +217,14 @@ export async function packedWriter(sink: ByteSink, options: PackedWriterOptions 
 
   function checkPairs({ left, right, same, fold, folds }: PairTable): void {
     const inside = (a: Int32Array, below: number) => a.length === left.length && a.every((x) => x >= 0 && x < below);
-    if (inside(left, first) && inside(right, first) && inside(fold, folds) && same.length === left.length) return;
+    if (
+      inside(left, first) &&
+      inside(right, first) &&
+      inside(fold, folds) &&
+      same.length === left.length &&
+      folds <= mostFolds(left.length)
+    )
+      return;
     throw new UsageError(
       `packing ${sink.name}: expected pairs of ${first} images in ${folds} folds, got others\nCorrect what is passed to finish().`,
     );

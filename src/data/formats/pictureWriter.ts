@@ -5,7 +5,7 @@
  * interrupted call came, which names are taken, and what was written, so that none of it is kept in memory.
  */
 import { createReadStream, existsSync } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import { pictureKind, withEnding } from '../../image/pictureKind.ts';
@@ -47,6 +47,16 @@ function pictureName(path: string, bytes: Uint8Array, folder: string, shown: str
       `${folder}: expected a name that is not hidden and is whole text for ${shown}, got ${JSON.stringify(named.slice(0, 200))}\nRename it.`,
     );
   return withEnding(named, kind);
+}
+
+/** Makes a folder where there is none. Throws DataError where something else is there, such as a link to another place. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const found = await lstat(path).catch(() => undefined);
+    if (!found?.isDirectory()) throw fileError(path, 'to make this folder', error);
+  }
 }
 
 /** The lines of a file that are whole, many at a time. */
@@ -100,6 +110,7 @@ export async function pictureWriter(folder: string, { resume = false }: CreateOp
         keep += Buffer.byteLength(line) + 1;
         written++;
       }
+  for (const name of folders.keys()) await makeFolder(join(folder, name));
   const resumedAt = written;
   const progress = await fileSink(journal, keep);
   // On most Macs and Windows 'a' and 'A' are one file.
@@ -120,7 +131,7 @@ export async function pictureWriter(folder: string, { resume = false }: CreateOp
         throw new DataError(
           `${folder}: expected names that this file system tells apart, got '${before}' and '${name}' (${shown})\nWrite to one that tells upper from lower case, or rename one.`,
         );
-      await mkdir(join(folder, name), { recursive: true }).catch(failed(join(folder, name)));
+      await makeFolder(join(folder, name));
       folders.set(keyOf(name), name);
     }
   }
@@ -153,7 +164,9 @@ export async function pictureWriter(folder: string, { resume = false }: CreateOp
         await checkTaken(path, shown);
         // It can only be left from the interrupted call.
         if (!interrupted || written - resumedAt > every) throw fileError(full, 'no file of this name', error);
-        await writeFile(full, bytes).catch(failed(full));
+        // Not through a link that lies there.
+        await rm(full).catch(failed(full));
+        await writeFile(full, bytes, { flag: 'wx' }).catch(failed(full));
       });
       await progress.write(Buffer.from(`${path} ${label}\n`));
       written++;

@@ -13,6 +13,7 @@
  */
 import { DataError } from '../../core/errors.ts';
 import { type ByteSink, type ByteSource, memorySink, Scan } from '../bytes.ts';
+import { Growing } from './growing.ts';
 
 const magic = 0xced7230a;
 const magicBytes = Uint8Array.of(0x0a, 0x23, 0xd7, 0xce);
@@ -103,6 +104,37 @@ function parseHead(name: string, at: number, end: number, start: Uint8Array, len
     id: v.getUint32(8, true) + 2 ** 32 * v.getUint32(12, true),
     content,
   };
+}
+
+/** The beginning of a record in parts at an offset: its head and two labels, or all where it is shorter. */
+async function beginning(source: ByteSource, at: number): Promise<{ start: Uint8Array; whole: boolean }> {
+  const scan = new Scan(source, at, 64);
+  const start = new Growing(new Uint8Array(0));
+  for (let first = true; ; first = false) {
+    const { part, length } = await chunk(scan);
+    if (first ? part !== 1 : part !== 2 && part !== 3)
+      throw new DataError(
+        `${source.name}: expected the parts of a record in order at offset ${at}, got part ${part}\n${damaged}`,
+      );
+    if (!first) start.append(magicBytes);
+    start.append(await scan.take(Math.min(length, headBytes + 8)));
+    if (part === 3 || start.length >= headBytes + 8) return { start: start.values, whole: part === 3 };
+    skipPadding(scan, length);
+  }
+}
+
+/**
+ * The head of the record that comes next, for what jumps from record to record: of one in parts, which may be long and may be
+ * jumped to often, no more than that is read. Its end is then not known, nor how much content it has, only that there is some.
+ */
+export async function headAlone(scan: Scan): Promise<RecordHead> {
+  const at = scan.at;
+  const { part } = await chunk(scan);
+  scan.at = at;
+  if (part === 0) return nextHead(scan);
+  const { start, whole } = await beginning(scan.source, at);
+  const short = whole && start.length < headBytes + 8;
+  return parseHead(scan.source.name, at, at, start, short ? start.length : Number.POSITIVE_INFINITY);
 }
 
 /** The head of the record that comes next; goes on behind the record, of whose content no more than a block is read. */

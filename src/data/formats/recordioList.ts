@@ -9,6 +9,7 @@
  */
 import { DataError } from '../../core/errors.ts';
 import type { ByteSource } from '../bytes.ts';
+import { plainPath } from '../pathName.ts';
 import { ascendingOrder, Growing, lowerBound } from './growing.ts';
 import { lineBlocks } from './lines.ts';
 
@@ -28,12 +29,7 @@ export interface RecordList {
 
 const isNumber = (text: string | undefined) =>
   text !== undefined && text.trim() !== '' && Number.isFinite(Number(text));
-const cleanPath = (path: string) =>
-  path
-    .trim()
-    .replaceAll('\\', '/')
-    .replace(/\/{2,}/g, '/')
-    .replace(/^(\.\/)+/, '');
+const cleanPath = (path: string) => plainPath(path.trim().replace(/[\\/]{2,}/g, '/'));
 const isAbsolute = (path: string) => /^([a-z]:)?\//i.test(path);
 
 /** Up to the folder above the one that a file is in. */
@@ -41,7 +37,7 @@ const aboveFolder = (path: string) => path.slice(0, path.lastIndexOf('/', path.l
 function sharedFolder(a: string, b: string): string {
   let n = 0;
   while (n < a.length && a[n] === b[n]) n++;
-  return a.slice(0, a.lastIndexOf('/', n - 1) + 1);
+  return n === 0 ? '' : a.slice(0, a.lastIndexOf('/', n - 1) + 1);
 }
 
 /** Reads a `.lst`. Takes the bytes of its paths and some more a line. Throws DataError naming file and line. */
@@ -73,7 +69,7 @@ export async function readRecordList(source: ByteSource): Promise<RecordList> {
       if (!byKey) {
         const aligned = Number(fields[0]) !== 0;
         const five = fields.slice(7, 17).map(Number);
-        const known = five.length === 10 && five.every(Number.isFinite);
+        const known = five.length === 10 && five.every((x) => Number.isFinite(Math.fround(x)));
         if (fields.length > 7 && !known) throw wrong('ten numbers as points');
         if (!aligned && !known) continue;
         pointRows.push(aligned && known ? points.length : -1);

@@ -15,7 +15,7 @@ import type { Dataset } from '../dataset.ts';
 import { folderNames } from '../people.ts';
 import { ascendingOrder, Growing, lowerBound } from './growing.ts';
 import { lineBlocks } from './lines.ts';
-import { exactFloat, isLayout, nextHead, type RecordHead, scanRecords } from './recordio.ts';
+import { exactFloat, headAlone, isLayout, type RecordHead, scanRecords } from './recordio.ts';
 import { type RecordList, readRecordList } from './recordioList.ts';
 
 export interface RecordIOFiles {
@@ -81,9 +81,7 @@ export async function recordIODataset(files: RecordIOFiles, options: RecordIOOpt
       `${rec.name}: expected records of images, got none\nIt is empty or no image set: fetch or write it again.`,
     );
   const highest = labels.reduce((m, l) => Math.max(m, l), -1);
-  const classes = files.property
-    ? await statedClasses(sourceOf(files, 'property'), rec.name, highest)
-    : highest + 1;
+  const classes = files.property ? await statedClasses(sourceOf(files, 'property'), rec.name, highest) : highest + 1;
 
   const list = files.lst ? await readRecordList(sourceOf(files, 'lst')) : undefined;
   const rows = list && matchedRows(list, rec.name, keys, labels);
@@ -165,7 +163,7 @@ async function indexed(rec: ByteSource, idx: ByteSource, onProgress: RecordIOOpt
   const heads = new Scan(rec, 0, 64);
   const headAt = (offset: number) => {
     heads.at = offset;
-    return nextHead(heads);
+    return headAlone(heads);
   };
   const zero = keys[0] === 0 ? await headAt(at[0]!) : undefined;
   if (zero && isLayout(zero)) {
@@ -228,7 +226,7 @@ async function labelRanges(
   const beyond = lowerBound(keys, end);
   for (let i = lowerBound(keys, first); i < beyond; i++) {
     records.at = at[i]!;
-    const head = await nextHead(records);
+    const head = await headAlone(records);
     if (!isLayout(head)) continue;
     labels[i] = noImage;
     const { label: from, label2: to } = head;
@@ -260,7 +258,7 @@ async function labelEach(
     const i = order ? order[k]! : k;
     if (labels[i] !== unread) continue;
     scan.at = at[i]!;
-    const head = await nextHead(scan);
+    const head = await headAlone(scan);
     labels[i] = isLayout(head) ? noImage : labelOf(rec.name, head);
     if (onProgress && scan.at - told >= 1 << 24) {
       told = scan.at;

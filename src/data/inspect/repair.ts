@@ -3,8 +3,10 @@
  * holds a whole file, the old or the new.
  */
 import { constants } from 'node:fs';
-import { copyFile, open, readFile, realpath, rename, stat } from 'node:fs/promises';
+import { copyFile, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
+import { DataError } from '../../core/errors.ts';
+import { wholeFile, writing } from '../files.ts';
 import { repairPicture } from './check.ts';
 
 export type RepairOutcome = { readonly original: string } | { readonly notRepaired: string };
@@ -24,15 +26,16 @@ export async function repairFile(path: string, root: string): Promise<RepairOutc
     const file = await realpath(path);
     const folder = (await stat(root)).isDirectory() ? root : dirname(root);
     if (!(await within(file, folder))) return { notRepaired: `it lies outside of ${folder}` };
-    const damaged = await readFile(file);
+    const damaged = Buffer.from(await wholeFile(file, 'a picture'));
     const repaired = repairPicture({ bytes: damaged }, path);
     if (!repaired) return { notRepaired: 'too little of it is there' };
     const [part, original] = [`${file}.part`, `${file}.bad`];
     await copyFile(file, original, constants.COPYFILE_EXCL).catch(async (error) => {
       // An earlier repair may have been cut off here.
-      if (error.code !== 'EEXIST' || !damaged.equals(await readFile(original))) throw error;
+      if (error.code !== 'EEXIST' || !damaged.equals(await wholeFile(original, 'the original of a picture')))
+        throw error;
     });
-    const handle = await open(part, 'w');
+    const handle = await open(part, writing);
     try {
       await handle.writeFile(repaired.bytes);
       await handle.datasync();
@@ -43,6 +46,7 @@ export async function repairFile(path: string, root: string): Promise<RepairOutc
     return { original };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
+    if (error instanceof DataError) return { notRepaired: message.split('\n', 1)[0]! };
     return { notRepaired: code === 'EEXIST' ? `${path}.bad is there already` : (code ?? message) };
   }
 }

@@ -1,8 +1,8 @@
 /** The journal of a conversion (prepare.ts): what lets the same command go on after it was cut off (Node). */
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { DataError, UsageError } from '../../core/errors.ts';
-import { fileError } from '../files.ts';
+import { fileError, textFile, writing } from '../files.ts';
 
 /** What was asked and how far it came, beside the target. Every part of it decides bytes of the result. */
 export interface Journal {
@@ -16,8 +16,9 @@ export const journalPath = (out: string) => `${out.replace(/[/\\]+$/, '')}.prepa
 async function readJournal(path: string): Promise<Journal | undefined> {
   if (!existsSync(path)) return undefined;
   try {
-    const journal = JSON.parse(await readFile(path, 'utf8')) as Journal;
-    if (journal.version === 1 && Array.isArray(journal.leftOut) && typeof journal.asked === 'object') return journal;
+    const journal = JSON.parse(textFile(path, 'the journal of a conversion')) as Journal;
+    if (journal.version === 1 && Array.isArray(journal.leftOut) && typeof journal.asked === 'object' && journal.asked)
+      return journal;
   } catch {}
   throw new DataError(
     `${path}: expected the journal of an interrupted conversion, got something else\nRemove it, and what was written, to start anew.`,
@@ -26,7 +27,7 @@ async function readJournal(path: string): Promise<Journal | undefined> {
 
 export async function writeJournal(path: string, journal: Journal): Promise<void> {
   try {
-    await writeFile(`${path}.new`, JSON.stringify(journal));
+    await writeFile(`${path}.new`, JSON.stringify(journal), { flag: writing });
     await rename(`${path}.new`, path);
   } catch (error) {
     throw fileError(path, 'to write this file', error);

@@ -5,13 +5,13 @@
  * that order. A journal beside the target says what was asked and how far it came, so the same command goes on where it
  * was cut off, to the same bytes.
  */
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
 import { fold, type Key, keyOf } from '../../core/random.ts';
 import { pictureKind, withEnding } from '../../image/pictureKind.ts';
 import { type Dataset, type PairTable, sourceName } from '../dataset.ts';
-import { fileError } from '../files.ts';
+import { textFile } from '../files.ts';
 import type { DataFormat, NewImage } from '../formats/format.ts';
 import { formats } from '../formats/index.ts';
 import { parseLandmarks } from '../landmarks.ts';
@@ -301,7 +301,11 @@ async function convert(
         const done = await made;
         // Points are of the picture as it was.
         const points = isCopy(requestAt(k)) ? set.landmarks?.(image) : undefined;
-        await writer.add(newImage(set, image, chosen.nameOf(order[k]!), done, points));
+        await writer.add(newImage(set, image, chosen.nameOf(order[k]!), done, points)).catch((error) => {
+          if (!(error instanceof UsageError)) throw error;
+          // What the target does not take is here the set's fault.
+          throw new DataError(`${sourceName(set.source(image))}: ${error.message}`);
+        });
         bytes += done.bytes.length;
         if (done.repaired !== undefined) {
           repaired++;
@@ -377,9 +381,6 @@ async function landmarksFor(
       );
     return (i) => set.landmarks!(i);
   }
-  const text = await readFile(align, 'utf8').catch((error) => {
-    throw fileError(align, 'a landmarks file', error);
-  });
-  const table = parseLandmarks(text, align);
+  const table = parseLandmarks(textFile(align, 'a landmarks file'), align);
   return (i) => table.find(set.imageName(i));
 }
