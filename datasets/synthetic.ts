@@ -6,7 +6,7 @@
  */
 import { UsageError } from '../src/core/errors.ts';
 import { fold, keyOf, permutation } from '../src/core/random.ts';
-import type { Dataset, ImageSource, Pair, PairSet } from '../src/data/dataset.ts';
+import type { Dataset, ImageSource, PairSet } from '../src/data/dataset.ts';
 import { Draws } from './syntheticPerson.ts';
 
 export { syntheticFace } from './syntheticFace.ts';
@@ -105,18 +105,27 @@ export function syntheticPairs(options: SyntheticPairsOptions = {}): PairSet {
         `different same-person pairs a fold, ${pairsPerFold} were asked for\nraise identitiesPerFold or imagesPerIdentity`,
     );
   }
-  const pairs: Pair[] = [];
+  const images = syntheticSet({
+    seed,
+    identities: folds * identitiesPerFold,
+    imagesPerIdentity,
+    size,
+    firstIdentity: evaluationIdentities,
+  });
+  const total = 2 * folds * pairsPerFold;
+  const [left, right, foldOf] = [new Int32Array(total), new Int32Array(total), new Int32Array(total)];
+  const same = new Uint8Array(total);
+  let at = 0;
   for (let k = 0; k < folds; k++) {
     const d = new Draws(fold(fold(keyOf(seed), 'pairs'), k));
-    const first = evaluationIdentities + k * identitiesPerFold;
     const below = (n: number) => Math.min(n - 1, Math.floor(d.u(0, n)));
-    const pick = (who: number, image: number): ImageSource => ({
-      kind: 'synthetic',
-      seed,
-      identity: first + who,
-      image,
-      size,
-    });
+    const imageOf = (who: number, image: number) => (k * identitiesPerFold + who) * imagesPerIdentity + image;
+    const add = (a: number, b: number, alike: 0 | 1) => {
+      left[at] = a;
+      right[at] = b;
+      same[at] = alike;
+      foldOf[at++] = k;
+    };
     // people take turns, so that every one is used; pairs of pictures of one person never repeat
     const order = permutation(fold(fold(keyOf(seed), 'turns'), k), identitiesPerFold);
     const taken = new Set<string>();
@@ -127,19 +136,14 @@ export function syntheticPairs(options: SyntheticPairsOptions = {}): PairSet {
       const name = `${who} ${Math.min(a, b)} ${Math.max(a, b)}`;
       if (taken.has(name)) continue;
       taken.add(name);
-      pairs.push({ a: pick(who, a), b: pick(who, b), same: true, fold: k });
+      add(imageOf(who, a), imageOf(who, b), 1);
       i++;
     }
     for (let i = 0; i < pairsPerFold; i++) {
       const who = order[i % identitiesPerFold]!;
       const other = (who + 1 + below(identitiesPerFold - 1)) % identitiesPerFold;
-      pairs.push({
-        a: pick(who, below(imagesPerIdentity)),
-        b: pick(other, below(imagesPerIdentity)),
-        same: false,
-        fold: k,
-      });
+      add(imageOf(who, below(imagesPerIdentity)), imageOf(other, below(imagesPerIdentity)), 0);
     }
   }
-  return { name: `synthetic-pairs-seed${seed}`, folds, pairs };
+  return { name: `synthetic-pairs-seed${seed}`, images, pairs: { folds, left, right, same, fold: foldOf } };
 }

@@ -11,7 +11,7 @@ export {
   syntheticPairs,
   syntheticSet,
 } from '../datasets/synthetic.ts';
-export { type Dataset, type ImageSource, type Pair, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
+export { type Dataset, type ImageSource, type PairSet, type PairTable, sourceName } from './data/dataset.ts';
 export {
   type FeatureFilesOptions,
   featureFiles,

@@ -33,9 +33,9 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   let set = await pairsOf(flags);
   if (flags.folds !== undefined) {
     const folds = Number(flags.folds);
-    if (!Number.isInteger(folds) || folds < 2 || folds > set.pairs.length)
+    if (!Number.isInteger(folds) || folds < 2 || folds > set.pairs.left.length)
       throw new UsageError(
-        `--folds: expected a whole number from 2 to the ${set.pairs.length} pairs, got '${flags.folds}'\nProtocols have ten.`,
+        `--folds: expected a whole number from 2 to the ${set.pairs.left.length} pairs, got '${flags.folds}'\nProtocols have ten.`,
       );
     set = refolded(set, folds);
   }

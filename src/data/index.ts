@@ -22,10 +22,8 @@ export { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, t
 export {
   type Dataset,
   type ImageSource,
-  type Pair,
   type PairSet,
   type PairTable,
-  pairSetOf,
   sourceName,
 } from './dataset.ts';
 export { crc32c } from './formats/crc32c.ts';

@@ -1,6 +1,6 @@
 /** Pairs to verify on, from whatever holds them (Node): a pairs file over a data set, or a set with pairs of its own. */
 import { UsageError } from '../core/errors.ts';
-import { type PairSet, pairSetOf } from './dataset.ts';
+import type { PairSet } from './dataset.ts';
 import { formatOf, openDataset } from './open.ts';
 import { contiguousFolds } from './pairs.ts';
 import { readPairTable } from './readPairs.ts';
@@ -19,7 +19,7 @@ export async function pairsOf({
 }): Promise<PairSet> {
   if (images !== undefined && pairs !== undefined) {
     const set = await openDataset(images);
-    return pairSetOf(set, readPairTable(pairs, set), pairs);
+    return { name: pairs, images: set, pairs: readPairTable(pairs, set) };
   }
   const path = images ?? pairs;
   if (path === undefined)
@@ -36,11 +36,11 @@ export async function pairsOf({
     throw new UsageError(
       `${path}: expected a set that holds pairs, but this ${format.name} holds none\nName both --images and --pairs.`,
     );
-  return pairSetOf(set, set.pairs, path);
+  return { name: path, images: set, pairs: set.pairs };
 }
 
 /** The same pairs in `folds` contiguous folds: for sets whose file holds no folds, such as a part of LFW as a .bin. */
 export function refolded(set: PairSet, folds: number): PairSet {
-  const fold = contiguousFolds(set.pairs.length, folds);
-  return { ...set, folds, pairs: set.pairs.map((p, k) => ({ ...p, fold: fold[k]! })) };
+  const { pairs } = set;
+  return { ...set, pairs: { ...pairs, folds, fold: contiguousFolds(pairs.left.length, folds) } };
 }

@@ -1,5 +1,5 @@
 /** Files of pairs (Node). Their forms are in pairs.ts. */
-import { type Dataset, type PairSet, type PairTable, pairSetOf } from './dataset.ts';
+import type { Dataset, PairSet, PairTable } from './dataset.ts';
 import { textFile } from './files.ts';
 import { openPictures } from './formats/folder.ts';
 import { type NamedImages, parsePairs } from './pairs.ts';
@@ -15,5 +15,5 @@ export function readPairTable(path: string, images: NamedImages): PairTable {
  */
 export function readPairs(path: string, images: string | Dataset): PairSet {
   const set = typeof images === 'string' ? openPictures(images) : images;
-  return pairSetOf(set, readPairTable(path, set), path);
+  return { name: path, images: set, pairs: readPairTable(path, set) };
 }

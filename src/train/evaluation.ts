@@ -15,7 +15,7 @@ export interface Evaluator {
   /** Frees its plans; the network stays. */
   dispose(): Promise<void>;
   readonly name: string;
-  readonly pairs: PairSet;
+  readonly pairs: Omit<PairRows, 'sources'>;
   /** Pixels of the pictures, in the order of the embeddings. */
   readonly pictures: readonly { readonly source: ImageSource; readonly pixels: Uint8Array }[];
 }
@@ -24,38 +24,35 @@ export interface Evaluator {
  * Whether pairs can be evaluated at all, so that nothing is trained or embedded in vain.
  * @throws DataError where all are of one kind, or in one fold
  */
-export function checkPairs({ name, pairs }: PairSet): void {
-  const same = pairs.filter((p) => p.same).length;
-  needBoth(name, same, pairs.length - same);
-  if (new Set(pairs.map((p) => p.fold)).size < 2)
+export function checkPairs({ name, pairs: { same, fold } }: PairSet): void {
+  const alike = same.reduce((n, s) => n + s, 0);
+  needBoth(name, alike, same.length - alike);
+  if (fold.every((f) => f === fold[0]))
     throw new DataError(
       `${name}: expected pairs in at least 2 folds, got one\nLet its first line say 'folds pairsPerFold', or leave that line out: then there are ten.`,
     );
 }
 
-/** A pair set by the rows of its different pictures, as `verify` takes it. */
-export function pairRows({ pairs }: PairSet): {
+/** Pairs by the rows of their pictures, as `verify` takes them. */
+export interface PairRows {
+  /** The different pictures of the pairs, a row each. */
   readonly sources: readonly ImageSource[];
-  readonly left: readonly number[];
-  readonly right: readonly number[];
-  readonly same: readonly boolean[];
-  readonly folds: readonly number[];
-} {
-  const rows = new Map<string, number>();
+  readonly left: Int32Array;
+  readonly right: Int32Array;
+  /** 1 where both show the same person. */
+  readonly same: Uint8Array;
+  readonly folds: Int32Array;
+}
+
+/** A pair set by the rows of its different pictures, in the order in which pairs first name them. */
+export function pairRows({ images, pairs }: PairSet): PairRows {
+  const rows = new Int32Array(images.length).fill(-1);
   const sources: ImageSource[] = [];
-  const rowOf = (source: ImageSource): number => {
-    const key = JSON.stringify(source.kind === 'bytes' ? source.name : source);
-    const row = rows.get(key) ?? sources.push(source) - 1;
-    rows.set(key, row);
-    return row;
+  const rowOf = (image: number): number => {
+    if (rows[image]! < 0) rows[image] = sources.push(images.source(image)) - 1;
+    return rows[image]!;
   };
-  return {
-    left: pairs.map((p) => rowOf(p.a)),
-    right: pairs.map((p) => rowOf(p.b)),
-    same: pairs.map((p) => p.same),
-    folds: pairs.map((p) => p.fold),
-    sources,
-  };
+  return { left: pairs.left.map(rowOf), right: pairs.right.map(rowOf), same: pairs.same, folds: pairs.fold, sources };
 }
 
 /**
@@ -82,7 +79,7 @@ export async function evaluatorOf(
 
   return {
     name: pairs.name,
-    pairs,
+    pairs: input,
     pictures,
     async run() {
       const dim = embedder.embeddingSize;

@@ -78,29 +78,35 @@ export const writeRecipe = (out: string, recipe: Recipe): Promise<void> =>
 const picture = (pixels: Uint8Array, [height, width]: readonly [number, number]): string =>
   `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels })).toString('base64')}`;
 
-/** Example pairs: the surest right ones and the wrong ones, same and different people by turns. */
+/** Example pairs: the first that are rightly the same, rightly different, and wrong. */
 function examples(
   evaluator: Evaluator,
   result: VerificationResult,
   size: readonly [number, number],
   count = 12,
 ): ReportPair[] {
-  const byName = new Map(evaluator.pictures.map((p) => [sourceName(p.source), p.pixels]));
+  const { left, right, same, folds } = evaluator.pairs;
   const thresholds = new Map(result.folds.map((f) => [f.fold, f.threshold]));
-  const all = evaluator.pairs.pairs.map((p, i) => {
-    const score = result.scores[i]!;
-    const t = thresholds.get(p.fold)!;
-    const accepted = result.metric === 'cosine' ? score > t : score < t;
-    return { ...p, score, correct: accepted === p.same };
-  });
-  const wrong = all.filter((p) => !p.correct).slice(0, count / 3);
-  const right = (same: boolean) => all.filter((p) => p.correct && p.same === same).slice(0, count / 3);
-  return [...right(true), ...right(false), ...wrong].map(({ a, b, same, score, correct }) => ({
-    left: picture(byName.get(sourceName(a))!, size),
-    right: picture(byName.get(sourceName(b))!, size),
-    same,
-    score,
-    correct,
+  const isCorrect = (i: number) => {
+    const t = thresholds.get(folds[i]!)!;
+    const accepted = result.metric === 'cosine' ? result.scores[i]! > t : result.scores[i]! < t;
+    return accepted === (same[i] === 1);
+  };
+  const firstOf = (wanted: (i: number) => boolean) => {
+    const found: number[] = [];
+    for (let i = 0; i < same.length && found.length < count / 3; i++) if (wanted(i)) found.push(i);
+    return found;
+  };
+  return [
+    ...firstOf((i) => isCorrect(i) && same[i] === 1),
+    ...firstOf((i) => isCorrect(i) && same[i] === 0),
+    ...firstOf((i) => !isCorrect(i)),
+  ].map((i) => ({
+    left: picture(evaluator.pictures[left[i]!]!.pixels, size),
+    right: picture(evaluator.pictures[right[i]!]!.pixels, size),
+    same: same[i] === 1,
+    score: result.scores[i]!,
+    correct: isCorrect(i),
   }));
 }
 

@@ -9,7 +9,12 @@ function pixelsOf(s: ImageSource): Uint8Array {
 
 /** For each centre: best accuracy over all thresholds of the cosine between images, each pixel less that centre. */
 export function rawPixelAccuracy(set: PairSet, centres: readonly number[]): number[] {
-  const images = set.pairs.map(({ a, b, same }) => ({ same, x: pixelsOf(a), y: pixelsOf(b) }));
+  const pixels = (i: number) => pixelsOf(set.images.source(i));
+  const images = Array.from(set.pairs.left, (left, k) => ({
+    same: set.pairs.same[k] === 1,
+    x: pixels(left),
+    y: pixels(set.pairs.right[k]!),
+  }));
   return centres.map((centre) => {
     const scores = images.map(({ same, x, y }) => {
       let xy = 0;

@@ -78,10 +78,13 @@ describe('syntheticSet', () => {
 describe('syntheticPairs', () => {
   it('has folds of disjoint people, half of the pairs the same, none repeated', () => {
     const set = syntheticPairs({ folds: 4, pairsPerFold: 30, identitiesPerFold: 7 });
-    expect(set.pairs.length).toBe(4 * 60);
+    const { left, right } = set.pairs;
+    expect([left.length, set.pairs.folds]).toEqual([4 * 60, 4]);
     const foldOf = new Map<number, number>();
     const seen = new Set<string>();
-    set.pairs.forEach(({ a, b, same, fold }, i) => {
+    left.forEach((image, i) => {
+      const [a, b] = [set.images.source(image), set.images.source(right[i]!)];
+      const [same, fold] = [set.pairs.same[i] === 1, set.pairs.fold[i]!];
       expect(fold).toBe(Math.floor(i / 60));
       expect(same).toBe(i % 60 < 30);
       expect(identityOf(a) === identityOf(b)).toBe(same);

@@ -48,7 +48,7 @@ it.skipIf(!present)('accuracy from a folder, .bin, .rec, .tfrecord and .faces', 
   expect(await resultOf(await pairsOf({ images: await to('lfw.faces') }))).toEqual(want);
   // A verification .bin holds no folds: the three are named.
   const bin = await pairsOf({ pairs: await to('lfw.bin') });
-  expect(bin.folds).toBe(10);
+  expect(bin.pairs.folds).toBe(10);
   expect(await resultOf(refolded(bin, 3))).toEqual(want);
   await device.dispose();
 });

@@ -42,9 +42,12 @@ test('synthetic people for evaluation are none of those trained on', async () =>
     if (s.kind === 'synthetic') trained.add(s.identity);
   }
   expect(trained.size).toBe(recipe.identities);
-  const pairs = (await evaluationPairs(recipe))!;
+  const { images, pairs } = (await evaluationPairs(recipe))!;
   const people = new Set(
-    pairs.pairs.flatMap(({ a, b }) => [a, b].map((s) => (s.kind === 'synthetic' ? s.identity : -1))),
+    [...pairs.left, ...pairs.right].map((i) => {
+      const s = images.source(i);
+      return s.kind === 'synthetic' ? s.identity : -1;
+    }),
   );
   expect(people.size).toBe(recipe.evalIdentities);
   for (const p of people) expect(trained.has(p)).toBe(false);

@@ -109,19 +109,19 @@ describe('readPairs', () => {
   it('reads folds, same and different, nested and flat pictures', () => {
     const faces = images();
     const set = readPairs(put('p/a.txt', ['2\t1', lines[0], lines[2], lines[1], lines[3], ''].join('\n')), faces);
-    expect(set.folds).toBe(2);
-    expect(
-      set.pairs.map((p) => [pathOf(p.a).slice(root.length + 7), pathOf(p.b).slice(root.length + 7), p.same, p.fold]),
-    ).toEqual([
+    const { left, right, same, fold, folds } = set.pairs;
+    expect(folds).toBe(2);
+    const named = (i: number) => pathOf(set.images.source(i)).slice(root.length + 7);
+    expect(Array.from(left, (l, k) => [named(l), named(right[k]!), same[k] === 1, fold[k]])).toEqual([
       ['Ann_B/Ann_B_0001.jpg', 'Ann_B/Ann_B_0012.jpg', true, 0],
       ['Ann_B/Ann_B_0001.jpg', 'Cy/Cy_0003.png', false, 0],
       ['Ann_B/Ann_B_0012.jpg', 'Ann_B/Ann_B_0001.jpg', true, 1],
       ['Cy/Cy_0003.png', 'Dee_0002.jpg', false, 1],
     ]);
     const one = readPairs(put('p/b.txt', `2\r\n${lines.join('\r\n')}\r\n`), faces);
-    expect([one.folds, one.pairs.map((p) => p.fold)]).toEqual([1, [0, 0, 0, 0]]);
+    expect([one.pairs.folds, [...one.pairs.fold]]).toEqual([1, [0, 0, 0, 0]]);
     const bare = readPairs(put('p/c.txt', lines.join('\n')), faces);
-    expect([bare.folds, bare.pairs.map((p) => p.fold)]).toEqual([4, [0, 1, 2, 3]]);
+    expect([bare.pairs.folds, [...bare.pairs.fold]]).toEqual([4, [0, 1, 2, 3]]);
   });
   it('complains with file and line', () => {
     const faces = images();
@@ -142,10 +142,10 @@ const present = existsSync(shared);
 if (!present) console.log(`skipped: no real data under ${shared}`);
 describe.skipIf(!present)('real data', () => {
   it('LFW folds 1 to 3', () => {
-    const set = readPairs(join(shared, 'verify/lfw112/pairs.txt'), join(shared, 'verify/lfw112'));
-    expect([set.folds, set.pairs.length]).toEqual([3, 1800]);
-    set.pairs.forEach((p, i) => {
-      expect([p.fold, p.same]).toEqual([Math.floor(i / 600), i % 600 < 300]);
+    const { pairs } = readPairs(join(shared, 'verify/lfw112/pairs.txt'), join(shared, 'verify/lfw112'));
+    expect([pairs.folds, pairs.left.length]).toEqual([3, 1800]);
+    pairs.fold.forEach((fold, i) => {
+      expect([fold, pairs.same[i]]).toEqual([Math.floor(i / 600), Number(i % 600 < 300)]);
     });
   });
   it('CelebA folders', () => {
