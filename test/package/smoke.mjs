@@ -1,14 +1,18 @@
 /**
  * A smoke run of the built package as a user has it: plain JavaScript on any Node from 20.19 on, `node --test smoke.mjs`.
- * Every op's samples against the f64 reference, a few training steps, an embedding. FAST=1 turns the fast kernels on
- * first, SIMD names the mode that must then run.
+ * Every op's samples against the f64 reference, a few training steps, an embedding; data sets through the commands. FAST=1
+ * turns the fast kernels on first, SIMD names the mode that must then run.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import * as facegrad from 'facegrad';
+import * as data from 'facegrad/data';
 import { registry } from '../../dist/src/ops/define.js';
 import '../../dist/src/ops/index.js';
 
@@ -137,4 +141,58 @@ test('the parts of a user of the engine alone', async () => {
   assert.deepEqual([...(await twice({ x: host(Float32Array.of(1, 2, 3), [3]) })).y.data], [2, 4, 6]);
   const y = facegrad.sum(facegrad.mul(facegrad.tensor([1, 2, 3]), 2));
   assert.equal((await facegrad.read(y, device)).data[0], 12);
+});
+
+// The commands turn fast kernels on themselves.
+test('data sets: prepared, inspected, trained on', { skip: Boolean(process.env.FAST) }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'facegrad-smoke-'));
+  const at = (name) => join(folder, name);
+  const main = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+  const run = (...args) => execFileSync(process.execPath, [main, ...args], { encoding: 'utf8', stdio: 'pipe' });
+  try {
+    for (const who of ['Ada', 'Bo', 'Zoë']) {
+      mkdirSync(join(folder, 'people', who), { recursive: true });
+      for (let i = 1; i <= 4; i++) {
+        const image = { width: 32, height: 32, data: draw({ shape: [32 * 32 * 3], dtype: 'u8' }, `${who} ${i}`).data };
+        writeFileSync(join(folder, 'people', who, `${who}_000${i}.jpg`), facegrad.encodeJpeg(image, 90));
+      }
+    }
+    /** Names, people and pixels, sorted: formats have their own order. */
+    const contents = async (set) => {
+      const all = [];
+      for (let i = 0; i < set.length; i++) {
+        const pixels = Buffer.from((await facegrad.readPicture(set.source(i))).data).toString('base64');
+        all.push(`${set.imageName(i)} ${set.identityName(set.label(i))} ${pixels}`);
+      }
+      return all.sort();
+    };
+    const wanted = await contents(await facegrad.openDataset(at('people')));
+    assert.equal(wanted.length, 12);
+    // One after another: each is made of the one before it.
+    const sets = ['people', 'a.faces', 'b.rec', 'c.tfrecord'];
+    for (let i = 1; i < sets.length; i++) {
+      run('prepare', at(sets[i - 1]), at(sets[i]));
+      assert.deepEqual(await contents(await facegrad.openDataset(at(sets[i]))), wanted, sets[i]);
+      const report = JSON.parse(run('inspect', at(sets[i]), '--verify', '--json'));
+      assert.equal(report.verified.bad, 0);
+    }
+    const file = readFileSync(at('c.tfrecord'));
+    const members = [0, 1, 2].map((k) => gzipSync(file.subarray((k * file.length) / 3, ((k + 1) * file.length) / 3)));
+    const packed = await data.tfRecordDataset([new Blob(members)]);
+    assert.equal(packed.length, 12);
+    assert.equal((await data.openImage(packed.source(11))).width, 32);
+
+    run('augment', '--preview', at('a.png'), '--data', at('a.faces'), '--count', '2');
+    assert.equal(data.pictureFacts(readFileSync(at('a.png')), 'a.png').format, 'png');
+    assert.ok(JSON.parse(run('datasets', '--json')).length > 5);
+    for (const set of ['a.faces', 'b.rec']) {
+      const sizes = ['--inputSize', '32x32', '--width', '0.125', '--embeddingSize', '16', '--batch', '4'];
+      const how = ['--maxSteps', '2', '--augment', 'light', '--device', 'wasm', '--threads', '2', '--workers', '2'];
+      run('train', 'mobilefacenet-arcface', '--data', at(set), '--out', at(`${set}.run`), ...sizes, ...how);
+      assert.ok(existsSync(join(at(`${set}.run`), 'last.safetensors')));
+    }
+  } finally {
+    await facegrad.closeContainers();
+    rmSync(folder, { recursive: true });
+  }
 });
