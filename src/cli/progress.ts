@@ -13,7 +13,7 @@ export interface Reporter {
 const percent = (x: number) => `${(100 * x).toFixed(2)} %`;
 const short = (x: number) => (x === 0 ? '0' : Number(x.toPrecision(3)).toString());
 
-export function jsonReporter(): Reporter {
+function jsonReporter(): Reporter {
   return { onEvent: printJson, stop() {} };
 }
 
@@ -40,7 +40,7 @@ function lineOf(e: TrainEvent): string | undefined {
   }
 }
 
-export function plainReporter(): Reporter {
+function plainReporter(): Reporter {
   return {
     onEvent(e) {
       if (e.type === 'step')
@@ -57,7 +57,7 @@ export function plainReporter(): Reporter {
   };
 }
 
-export function barReporter(): Reporter {
+function barReporter(): Reporter {
   const bar = newBar(
     '{bar} {value}/{total} | loss {loss} | lr {lr} | {rate} images/s | {left} left',
     process.stdout,

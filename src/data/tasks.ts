@@ -6,7 +6,7 @@ import { transformPicture } from './prepare/transform.ts';
 
 export const tasks = { fill: fillBatch, check: lookAtPictures, transform: transformPicture } as const;
 
-export type Tasks = typeof tasks;
+type Tasks = typeof tasks;
 export type TaskName = keyof Tasks;
 export type Request<K extends TaskName> = Parameters<Tasks[K]>[0];
 export type Answer<K extends TaskName> = Awaited<ReturnType<Tasks[K]>>;

@@ -44,7 +44,7 @@ const probabilityOf = (name: OperationName, s: Strength): number =>
   typeof s === 'number' ? (operations[name].probability ?? s) : s[1];
 
 /** What a strength of an operation must be, in words. */
-export const expectsOf = (name: OperationName): string => {
+const expectsOf = (name: OperationName): string => {
   const { range, whole } = operations[name];
   return `a ${whole ? 'whole ' : ''}number from ${range[0]} to ${range[1]}`;
 };

@@ -81,7 +81,7 @@ const mostAligned = 64;
 /** Pictures of a request to a thread. */
 const chunk = 16;
 
-export const defaultWorkers = (): number => Math.min(8, availableParallelism());
+const defaultWorkers = (): number => Math.min(8, availableParallelism());
 
 /** What an open set is. See {@link inspect}. */
 export async function inspectSet(
