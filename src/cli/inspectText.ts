@@ -1,4 +1,5 @@
 /** The text of `facegrad inspect`: what was found of a set or an array, in lines for people. */
+import { printable } from '../core/printable.ts';
 import type { MatrixInspection, SetInspection } from '../data/inspect/inspect.ts';
 import type { PerIdentity, SampleFacts } from '../data/inspect/setFacts.ts';
 import type { Verified } from '../data/inspect/verifySet.ts';
@@ -14,7 +15,7 @@ function percent(n: number, of: number): string {
   return `${p.toFixed(0)} %`;
 }
 
-const row = (name: string, text: string): string => `  ${name.padEnd(13)}${text}`;
+const row = (name: string, text: string): string => printable(`  ${name.padEnd(13)}${text}`);
 const more = (text: string): string => row('', text);
 
 /** A bar of up to `width` cells, with eighths of a cell. */

@@ -3,6 +3,8 @@
  *
  * Exit codes: 0 ok · 1 failure (data, files, device) · 2 usage · 3 diverged (not finite) · 130 stopped by Ctrl-C.
  */
+import { printable, printableLines } from '../core/printable.ts';
+
 export const exitCodes = { ok: 0, failure: 1, usage: 2, diverged: 3, interrupted: 130 } as const;
 
 const byName: Readonly<Record<string, number>> = {
@@ -15,17 +17,18 @@ export const exitCodeOf = (error: unknown): number => byName[(error as Error)?.n
 /** Shows an error as text on standard error and sets the exit code. FACEGRAD_DEBUG adds the stack. */
 export function fail(error: unknown): void {
   const e = error instanceof Error ? error : new Error(String(error));
-  process.stderr.write(`facegrad: ${process.env.FACEGRAD_DEBUG ? e.stack : e.message}\n`);
+  process.stderr.write(`facegrad: ${printableLines((process.env.FACEGRAD_DEBUG && e.stack) || e.message)}\n`);
   process.exitCode = exitCodeOf(e);
 }
 
 /** One line of JSON on standard output. Numbers that are not finite become null, as JSON has none. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  // JSON leaves out only some of what a terminal obeys.
+  process.stdout.write(`${printable(JSON.stringify(value))}\n`);
 }
 
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${printableLines(text)}\n`);
 }
 
 /** Seconds as 45 s, 3 min 05 s, 2 h 07 min. */

@@ -1,6 +1,8 @@
 /** `facegrad prepare`: any data set to any format, aligned, selected and repaired on the way. */
+
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
+import { printable, printableLines } from '../core/printable.ts';
 import { formats } from '../data/formats/index.ts';
 import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare/prepare.ts';
 import { errorBar } from './bar.ts';
@@ -66,13 +68,13 @@ function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void
           break;
         }
         case 'bad':
-          say(`left out: ${e.reason.split('\n')[0]}`);
+          say(printable(`left out: ${e.reason.split('\n')[0]}`));
           break;
         case 'repaired':
-          say(`repaired: ${e.name}: ${e.what}`);
+          say(printable(`repaired: ${e.name}: ${e.what}`));
           break;
         case 'note':
-          say(`note: ${e.text}`);
+          say(printableLines(`note: ${e.text}`));
       }
     },
     stop: () => bar.stop(),

@@ -330,11 +330,19 @@ describe('damaged files of pairs', () => {
     );
   });
   it('are read in time, however long their names and lines', () => {
-    const deep = `${'a/'.repeat(50_000)}b.jpg`;
+    const deep = `${'a/'.repeat(30_000)}b.jpg`;
     const start = performance.now();
     expect(complaint(() => parsePairs(`${deep} x.jpg -1`, 'p', images(deep)))).toMatch(/found none/);
     expect(complaint(() => parsePairs(`${' '.repeat(100_000)}1\t-1`, 'p', images('a')))).toMatch(/^p:1/);
     expect(complaint(() => parsePairs('1\t'.repeat(100_000), 'p', images('a')))).toMatch(/^p:1/);
+    for (const line of [
+      `${','.repeat(60_000)}x`,
+      `${' ,'.repeat(30_000)}x`,
+      `${'./'.repeat(5e6)}a`,
+      `${' '.repeat(1e7)}x`,
+    ])
+      expect(complaint(() => parsePairs(`name,a\n${line}`, 'p', images('a')))).toMatch(/^p:2/);
+    expect(complaint(() => parsePairs(`${'./'.repeat(5e6)}a b 1`, 'p', images('a')))).toMatch(/^p:1: expected a line/);
     expect(performance.now() - start).toBeLessThan(1000);
   });
 });

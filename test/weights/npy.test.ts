@@ -220,6 +220,13 @@ test('hostile headers are refused before memory is taken', () => {
   expect(() => readNpyArray(long, 'a.npy')).toThrow(/header has 3000000 bytes|header ends/);
 });
 
+test('an array of no rows and any number of columns takes no memory', async () => {
+  const dict = "{'descr': '<f4', 'fortran_order': True, 'shape': (0, 4000000000), }".padEnd(117);
+  const file = Uint8Array.from(`\x93NUMPY\x01\x00\x76\x00${dict}\n`, (c) => c.charCodeAt(0));
+  const matrix = await openNpy(rangesOf(file, 'a.npy'));
+  expect([matrix.length, matrix.width, await matrix.rows(0, 0)]).toEqual([0, 4e9, new Float32Array(0)]);
+});
+
 test('damaged files give what they hold or a DataError', async () => {
   for (const name of ['cube_fortran.npy', 'bytes.npy', 'bigendian_text.npy', 'cube_f2.npy'] as const)
     await fuzz(

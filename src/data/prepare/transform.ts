@@ -57,7 +57,11 @@ export async function transformPicture({ source, how, points, treatment }: Trans
   let changed = repaired !== undefined;
   const { size } = how;
   if (points && size) {
-    image = alignFace(image, points, size);
+    try {
+      image = alignFace(image, points, size);
+    } catch (error) {
+      throw error instanceof DataError ? new DataError(`${name}: ${error.message}`) : error;
+    }
     changed = true;
   } else if (size && !(image.height === size[0] && image.width === size[1])) {
     image = how.fit === 'crop' ? centralCrop(image, size) : resize(image, size[1], size[0], 'area');

@@ -445,8 +445,12 @@ describe('lists', () => {
     expect(await complaint(() => openList(list('a.jpg 7\n# classes 5')))).toMatch(
       /:1: expected a label below the 5 classes, got 7/,
     );
-    expect(await complaint(() => openList(list('a.jpg 0\nb.jpg 2147483647')))).toMatch(/but 1 is missing/);
-    expect(await complaint(() => openList(list('a.jpg 99999999999')))).toMatch(
+    expect(await complaint(() => openList(list('a.jpg 0\nb.jpg 16777215')))).toMatch(/but 1 is missing/);
+    for (const classes of [16777217, 999999999])
+      expect(await complaint(() => openList(list(`# classes ${classes}\na.jpg 0`)))).toMatch(
+        /at most 16777216 classes/,
+      );
+    expect(await complaint(() => openList(list('a.jpg 16777216')))).toMatch(
       /:1: expected 'path label' with a whole label/,
     );
   });

@@ -60,6 +60,10 @@ describe('development-kit lists', () => {
       ['{"path": ["a"], "id": [null]}', /got null as id 0/],
     ] as const)
       expect(() => readDevkitList(text, 'l.json'), text).toThrow(message);
+    for (const key of ['path', 'id']) {
+      const nested = `{"path":["a"],"${key}":[${'['.repeat(1e5)}${']'.repeat(1e5)}]}`;
+      expect(() => readDevkitList(nested, 'l.json')).toThrow(/^l\.json: .*got a list as /);
+    }
     const bytes = new TextEncoder().encode(formatDevkitList(probes));
     await fuzz((b) => readDevkitList(new TextDecoder().decode(b), 'l.json'), bytes, 'l.json');
   });
