@@ -86,7 +86,7 @@ export function pngFile(
 }
 
 /** A picture as PNG in Adam7's seven passes. */
-export function interlacedPng({ width, height, data }: RgbImage): Buffer {
+export function interlacedPng({ width, height, data }: RgbImage): Uint8Array {
   const rows: number[] = [];
   for (const [x0, y0, dx, dy] of [
     [0, 0, 8, 8],

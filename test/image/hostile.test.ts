@@ -14,7 +14,7 @@ import { files } from './files.ts';
 const base64 = (name: string) => new Uint8Array(Buffer.from(files[name]!.base64, 'base64'));
 
 /** 200 MB of zeros, packed. */
-let packed: Buffer | undefined;
+let packed: Uint8Array | undefined;
 const much = () => {
   packed ??= deflateSync(Buffer.alloc(200e6));
   return packed;
@@ -134,7 +134,7 @@ describe('PNG files', () => {
 
 describe('damaged pictures', () => {
   it('are read or refused, strictly and tolerantly', async () => {
-    const all = Object.fromEntries(Object.keys(files).map((name) => [name, base64(name)]));
+    const all: Record<string, Uint8Array> = Object.fromEntries(Object.keys(files).map((name) => [name, base64(name)]));
     all['png in passes'] = interlacedPng(picture(1, 1, 9));
     all['jpeg in many passes'] = progressiveJpeg(24, 24, 12);
     for (const bytes of Object.values(all))

@@ -277,6 +277,16 @@ async function convert(
   for (let held = 0; held < writer.written; next++) if (!leftOut.has(next)) held++;
   onEvent({ type: 'start', ...result, from: next });
 
+  /** The pairs whose pictures were written. Where these are fewer than folds, those without a pair go. */
+  const pairsLeft = (all: PairTable): PairTable | undefined => {
+    const written = order.filter((_, at) => !leftOut.has(at)).map((place) => chosen.image[place]!);
+    const left = pairsWithin(all, written, set.length);
+    const n = left.left.length;
+    if (n === 0) onEvent({ type: 'note', text: `${set.name}: no pair is left, since its pictures were left out` });
+    if (n === 0 || left.folds <= n) return n === 0 ? undefined : left;
+    const used = [...new Set(left.fold)].sort((a, b) => a - b);
+    return { ...left, folds: used.length, fold: left.fold.map((f) => used.indexOf(f)) };
+  };
   const names: string[] = [];
   let repaired = 0;
   let bytes = 0;
@@ -327,14 +337,7 @@ async function convert(
       );
     await writer.finish({
       identities: Array.from({ length: set.classes }, (_, l) => set.identityName(l)),
-      ...(pairs &&
-        format.holds.pairs && {
-          pairs: pairsWithin(
-            pairs,
-            order.filter((_, at) => !leftOut.has(at)).map((place) => chosen.image[place]!),
-            set.length,
-          ),
-        }),
+      ...(pairs && format.holds.pairs && { pairs: pairsLeft(pairs) }),
     });
   } catch (error) {
     await writer.abort().catch(() => {});
