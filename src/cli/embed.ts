@@ -6,7 +6,8 @@ import { unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { embeddingWriter, outEndings } from './embeddingFiles.ts';
-import { embedPictures, flips, oneOf, picturesOf } from './faces.ts';
+import { embedPictures, flips, picturesOf } from './faces.ts';
+import { oneOf } from './options.ts';
 import { print, printJson } from './output.ts';
 
 interface EmbedFlags extends DeviceChoice {

@@ -7,7 +7,8 @@ import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { checkPairs, pairRows } from '../train/evaluation.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedPictures, flips, oneOf } from './faces.ts';
+import { embedPictures, flips } from './faces.ts';
+import { oneOf } from './options.ts';
 import { print, printJson, showDuration } from './output.ts';
 
 interface EvalFlags extends DeviceChoice {

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
-import { DataError, UsageError } from '../core/errors.ts';
+import { DataError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
 import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/formats/folder.ts';
 import { parseLandmarks } from '../data/landmarks.ts';
@@ -20,12 +20,6 @@ import { ioError } from '../train/checkpointFile.ts';
 import { errorBar } from './bar.ts';
 
 export const flips: readonly Flip[] = ['none', 'sum', 'unitSum', 'concat'];
-
-/** One of a few words. Throws UsageError naming the option. */
-export function oneOf<T extends string>(option: string, value: string, words: readonly T[]): T {
-  if ((words as readonly string[]).includes(value)) return value as T;
-  throw new UsageError(`--${option}: expected ${words.join(', ')}, got '${value}'\nUse one of these.`);
-}
 
 /** A picture by the name that results show. */
 export interface Picture {

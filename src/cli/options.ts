@@ -1,4 +1,4 @@
-/** Options' texts as numbers; what does not fit is a UsageError that names the option and gives an example. */
+/** Options' texts as numbers and words; what does not fit is a UsageError that names the option and gives an example. */
 import { UsageError } from '../core/errors.ts';
 
 /** For commander: a whole number from `least` to `most`. */
@@ -16,3 +16,9 @@ export const whole =
 /** A whole number of at least 1 from the text of an option that may be left out. */
 export const wholeOption = (name: string, text: string | number | undefined): number | undefined =>
   text === undefined ? undefined : whole(name, 1)(String(text));
+
+/** One of a few words. Throws UsageError naming the option. */
+export function oneOf<T extends string>(option: string, value: string, words: readonly T[]): T {
+  if ((words as readonly string[]).includes(value)) return value as T;
+  throw new UsageError(`--${option}: expected ${words.join(', ')}, got '${value}'\nUse one of these.`);
+}

@@ -4,7 +4,8 @@ import { UsageError } from '../core/errors.ts';
 import { type Flip, unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedPictures, flips, oneOf } from './faces.ts';
+import { embedPictures, flips } from './faces.ts';
+import { oneOf } from './options.ts';
 import { print, printJson } from './output.ts';
 import { defaultThreshold, storedThreshold } from './threshold.ts';
 
