@@ -1,37 +1,48 @@
 /** The journal of a conversion (prepare.ts): what lets the same command go on after it was cut off (Node). */
 import { existsSync } from 'node:fs';
-import { readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { DataError, UsageError } from '../../core/errors.ts';
 import { fileError, textFile, writing } from '../files.ts';
 
-/** What was asked and how far it came, beside the target. Every part of it decides bytes of the result. */
+/** What was asked and how far it came, beside the target: a line of JSON, then a line for each picture left out. */
 export interface Journal {
-  readonly version: 1;
+  /** Every part of it decides bytes of the result. */
   readonly asked: Record<string, unknown>;
   /** Places in the list of pictures that were left out so far. */
-  readonly leftOut: number[];
+  readonly leftOut: readonly number[];
 }
-export const journalPath = (out: string) => `${out.replace(/[/\\]+$/, '')}.prepare.json`;
+export const journalPath = (out: string) => `${out.replace(/[/\\]+$/, '')}.prepare.jsonl`;
 
-async function readJournal(path: string): Promise<Journal | undefined> {
+function readJournal(path: string): Journal | undefined {
   if (!existsSync(path)) return undefined;
   try {
-    const journal = JSON.parse(textFile(path, 'the journal of a conversion')) as Journal;
-    if (journal.version === 1 && Array.isArray(journal.leftOut) && typeof journal.asked === 'object' && journal.asked)
-      return journal;
+    // What follows the last line break was cut off.
+    const [first, ...places] = textFile(path, 'the journal of a conversion').split('\n').slice(0, -1);
+    const { version, asked } = JSON.parse(first!);
+    if (version === 1 && typeof asked === 'object' && asked && places.every((p) => /^\d+$/.test(p)))
+      return { asked, leftOut: places.map(Number) };
   } catch {}
   throw new DataError(
     `${path}: expected the journal of an interrupted conversion, got something else\nRemove it, and what was written, to start anew.`,
   );
 }
 
-export async function writeJournal(path: string, journal: Journal): Promise<void> {
+/** Writes the journal as it is now, also over one that was cut off in a line. */
+export async function startJournal(path: string, { asked, leftOut }: Journal): Promise<void> {
   try {
-    await writeFile(`${path}.new`, JSON.stringify(journal), { flag: writing });
+    const lines = [JSON.stringify({ version: 1, asked }), ...leftOut];
+    await writeFile(`${path}.new`, lines.map((l) => `${l}\n`).join(''), { flag: writing });
     await rename(`${path}.new`, path);
   } catch (error) {
     throw fileError(path, 'to write this file', error);
   }
+}
+
+/** Notes that the picture at a place was left out. */
+export async function noteLeftOut(path: string, place: number): Promise<void> {
+  await appendFile(path, `${place}\n`).catch((error) => {
+    throw fileError(path, 'to write this file', error);
+  });
 }
 
 /** Whether an earlier call is gone on with. Throws where something else is in the way. */
@@ -41,7 +52,7 @@ export async function claim(
   overwrite: boolean,
 ): Promise<Journal | undefined> {
   const path = journalPath(out);
-  const before = await readJournal(path);
+  const before = readJournal(path);
   if (before && JSON.stringify(before.asked) === JSON.stringify(asked)) return before;
   if (before && !overwrite) {
     const differing = Object.keys({ ...before.asked, ...asked }).find(

@@ -20,7 +20,7 @@ import { createPool, type Pool } from '../pool.ts';
 import { readBytes } from '../readImage.ts';
 import { readPairTable } from '../readPairs.ts';
 import { concat, pairsWithin, split } from './combine.ts';
-import { claim, journalPath, writeJournal } from './journal.ts';
+import { claim, journalPath, noteLeftOut, startJournal } from './journal.ts';
 import { atLeast, atMost, balance, everything, exactly, type Selection } from './select.ts';
 import { isCopy, type Transform, type Transformed, type TransformRequest } from './transform.ts';
 
@@ -269,8 +269,7 @@ async function convert(
   const journal = await claim(out, asked, overwrite);
   const leftOut = new Set(journal?.leftOut);
   const path = journalPath(out);
-  const note = () => writeJournal(path, { version: 1, asked, leftOut: [...leftOut] });
-  await note();
+  await startJournal(path, { asked, leftOut: [...leftOut] });
   const writer = await format.create!(out, { resume: journal !== undefined });
   // The writer counts what it holds; the journal knows what was left out between.
   let next = 0;
@@ -326,7 +325,7 @@ async function convert(
         leftOut.add(k);
         names.push(set.imageName(image));
         onEvent({ type: 'bad', reason: error.message });
-        await note();
+        await noteLeftOut(path, k);
       }
       next++;
       onEvent({ type: 'progress', done: next, total, bytes });

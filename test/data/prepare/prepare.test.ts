@@ -269,6 +269,24 @@ describe('on the way', () => {
     expect(await prepare({ ...options, skipBad: true })).toMatchObject({ images: 19, finished: true });
     expect((await openDataset(out)).length).toBe(19);
   });
+  it('goes on after what was left out, also where its journal was cut off in a line', async () => {
+    const bad = people();
+    for (const name of ['Person_1/Person_1_0001.jpg', 'Person_2/Person_2_0001.jpg', 'Person_4/Person_4_0002.jpg'])
+      writeFileSync(join(bad, name), 'no picture');
+    const options = { ...quiet, sources: [bad], check: true, skipBad: true };
+    const whole = fresh('whole.faces');
+    await prepare({ ...options, out: whole });
+    const out = fresh('cut.faces');
+    const stop = new AbortController();
+    const onEvent = (e: PrepareEvent) => e.type === 'progress' && e.done === 9 && stop.abort();
+    await prepare({ ...options, out, signal: stop.signal, onEvent });
+    const journal = `${out}.prepare.jsonl`;
+    expect(readFileSync(journal, 'utf8').split('\n').length).toBeGreaterThan(3);
+    writeFileSync(journal, `${readFileSync(journal, 'utf8')}1`);
+    expect(await prepare({ ...options, out })).toMatchObject({ finished: true, images: 18 });
+    expect(crc32c(readFileSync(out))).toBe(crc32c(readFileSync(whole)));
+    expect(existsSync(journal)).toBe(false);
+  });
   it('pairs lose those whose pictures are gone', async () => {
     const { set } = await to({ atLeast: 2 });
     const all = await openDataset(root);
