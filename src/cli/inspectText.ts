@@ -15,7 +15,9 @@ function percent(n: number, of: number): string {
   return `${p.toFixed(0)} %`;
 }
 
-const row = (name: string, text: string): string => printable(`  ${name.padEnd(13)}${text}`);
+const row = (name: string, text: string): string => `  ${name.padEnd(13)}${text}`;
+/** Lines as text; a name from a file does not make lines of its own. */
+const shown = (lines: readonly string[]): string => lines.map(printable).join('\n');
 const more = (text: string): string => row('', text);
 
 /** A bar of up to `width` cells, with eighths of a cell. */
@@ -251,7 +253,7 @@ export function setText(set: SetInspection, repair: boolean): string {
   }
   lines.push('', ...sampleLines(set.sample, images));
   if (set.verified) lines.push('', ...verifiedLines(set.verified, set));
-  return [...lines, ...advice(set, repair)].join('\n');
+  return shown([...lines, ...advice(set, repair)]);
 }
 
 const number = (x: number) => String(Number(x.toPrecision(6)));
@@ -265,5 +267,5 @@ export function matrixText({ path, format, arrays }: MatrixInspection): string {
     const text = `${type}${form}${range}`;
     lines.push(name === '' ? `  ${text}` : row(name, text));
   }
-  return lines.join('\n');
+  return shown(lines);
 }

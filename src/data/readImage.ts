@@ -9,6 +9,10 @@ import { type ImageBytes, imageBytes, openImage } from './source.ts';
 /** Containers that stay open: a data set has few. */
 const mostOpen = 32;
 const opened = new Map<string, Promise<ByteSource>>();
+/** Those that have made room for others, until no read of theirs can be under way. */
+const leaving = new Set<Promise<ByteSource>>();
+
+const close = (file: Promise<ByteSource>) => file.then((f) => f.close()).catch(() => {});
 
 /** A container's file, opened once. */
 function container(path: string): Promise<ByteSource> {
@@ -22,7 +26,8 @@ function container(path: string): Promise<ByteSource> {
       const gone = opened.get(oldest)!;
       opened.delete(oldest);
       // A read that is under way ends first.
-      setTimeout(() => gone.then((f) => f.close()).catch(() => {}), 60_000).unref();
+      leaving.add(gone);
+      setTimeout(() => leaving.delete(gone) && close(gone), 60_000).unref();
     }
   }
   return file;
@@ -70,7 +75,8 @@ export async function readImage(source: ImageSource, [height, width]: readonly [
 
 /** Closes the containers that reading has opened, so that they can be moved or deleted on every system. */
 export async function closeContainers(): Promise<void> {
-  const files = [...opened.values()];
+  const files = [...opened.values(), ...leaving];
   opened.clear();
-  await Promise.all(files.map((f) => f.then((s) => s.close()).catch(() => {})));
+  leaving.clear();
+  await Promise.all(files.map(close));
 }

@@ -62,11 +62,11 @@ export interface DecodedImage extends RgbImage {
 /**
  * Passes of a progressive file over its picture cost time without bytes of their own: a run of empty blocks, or of blocks
  * without a correction, takes 16 bits for 32767. So work is counted, in coefficients looked at (a block of a first pass as
- * `firstPass`), and refused beyond `mostWork` for each block of the picture, which is more than 14 refinements of every
- * coefficient take, or beyond `freeWork` for small pictures.
+ * `firstPass`), and refused beyond `freeWork` and `mostWork` for each block of the picture: eight refinements of every
+ * coefficient, where encoders make up to three; of pictures below a megapixel or so all that the format has, 13.
  */
 const firstPass = 8;
-const mostWork = 1024;
+const mostWork = 512;
 const freeWork = 2 ** 26;
 /** A tolerant reading wants a file that could hold this share of its picture. */
 const leastShare = 0.01;

@@ -277,7 +277,7 @@ describe('links that lie in the way', () => {
       const outside = fresh('outside');
       mkdirSync(outside);
       writeFileSync(join(outside, 'file'), 'as it was');
-      const link = name === 'folder' ? `${out}.prepare.json.new` : `${out}.part`;
+      const link = name === 'folder' ? `${out}.prepare.jsonl.new` : `${out}.part`;
       symlinkSync(join(outside, 'file'), link);
       await prepare({ sources: [source], out, to: name, workers: 0 }).then(
         () => expect(lstatSync(out).isSymbolicLink()).toBe(false),
@@ -395,6 +395,7 @@ describe('labels and folds that take memory', () => {
     const none = new Int32Array(0);
     const pairs = { folds: 2 ** 32 - 1, left: none, right: none, same: new Uint8Array(0), fold: none };
     await expect(writer.finish({ identities: [], pairs })).rejects.toThrow(/expected pairs of/);
+    await writer.abort();
   });
 });
 
@@ -426,7 +427,7 @@ it('a journal that is none is a DataError', async () => {
   const source = people();
   for (const text of ['', 'null', '{', '{"version":1,"leftOut":[],"asked":null}', '[]', '{"version":1,"leftOut":{}}']) {
     const out = fresh('out');
-    writeFileSync(`${out}.prepare.json`, text);
+    writeFileSync(`${out}.prepare.jsonl`, text);
     await expect(prepare({ sources: [source], out, workers: 0 })).rejects.toThrow(DataError);
     expect(existsSync(out) && statSync(out).isDirectory() && readdirSync(out).length > 0).toBe(false);
   }
