@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
 import { memorySource } from '../../src/data/bytes.ts';
@@ -29,6 +29,7 @@ import { createTfRecords } from '../../src/data/formats/tfrecordFormat.ts';
 import { inspect } from '../../src/data/inspect/inspect.ts';
 import { repairFile } from '../../src/data/inspect/repair.ts';
 import { openDataset } from '../../src/data/open.ts';
+import { journalPath } from '../../src/data/prepare/journal.ts';
 import { type PrepareEvent, type PrepareOptions, prepare } from '../../src/data/prepare/prepare.ts';
 import { closeContainers, readPicture } from '../../src/data/readImage.ts';
 import { encodeJpeg, encodePng } from '../../src/image/encode.ts';
@@ -423,9 +424,41 @@ describe('an index that leads to one record again and again', () => {
   });
 });
 
+it('damaged notes of an interrupted conversion are refused, or gone on with inside of the target', async () => {
+  const source = people();
+  const box = fresh('box');
+  const out = join(box, 'out');
+  const stop = new AbortController();
+  const onEvent = (e: PrepareEvent) => {
+    if (e.type === 'progress' && e.done === 3) stop.abort();
+  };
+  mkdirSync(box);
+  await prepare({ sources: [source], out, workers: 0, signal: stop.signal, onEvent });
+  const kept = fresh('kept');
+  cpSync(box, kept, { recursive: true });
+  const others = () => [...tree(root)].filter(([path]) => !path.startsWith(box) && !path.startsWith(kept));
+  const before = others();
+  for (const name of [basename(journalPath(out)), join('out', '.facegrad-progress')])
+    await fuzz(
+      async (bytes) => {
+        rmSync(box, { recursive: true });
+        cpSync(kept, box, { recursive: true });
+        writeFileSync(join(box, name), bytes);
+        // What was asked before may now be another conversion.
+        await prepare({ sources: [source], out, workers: 0 }).catch((error) => {
+          if (error.name !== 'UsageError') throw error;
+        });
+      },
+      new Uint8Array(readFileSync(join(kept, name))),
+      root,
+      { cuts: 20, flips: 40, numbers: 40 },
+    );
+  expect(others()).toEqual(before);
+});
+
 it('a journal that is none is a DataError', async () => {
   const source = people();
-  for (const text of ['', 'null', '{', '{"version":1,"leftOut":[],"asked":null}', '[]', '{"version":1,"leftOut":{}}']) {
+  for (const text of ['', 'null\n', '{\n', '{"version":1,"asked":null}\n', '[]\n', '{"version":1,"asked":{}}\n-1\n']) {
     const out = fresh('out');
     writeFileSync(`${out}.prepare.jsonl`, text);
     await expect(prepare({ sources: [source], out, workers: 0 })).rejects.toThrow(DataError);
