@@ -111,7 +111,7 @@ export function register(program: Command): void {
     .option('--columns <n>', 'pictures of a person on the sheet', whole('columns', 1, 100), 8)
     .option('--tile <n>', 'side of a picture on the sheet, in pixels', whole('tile', 16, 1024), 112)
     .option('--seed <n>', 'of what is chosen to be looked at and shown', whole('seed', 0), 1)
-    .option('--workers <n>', 'threads that read and decode (default: the cores, at most 8)', whole('workers', 0, 256))
+    .option('--workers <n>', 'threads that read and decode (default: the cores, at most 8)', whole('workers', 0, 64))
     .option('--json', 'all of it as one JSON object')
     .addHelpText(
       'after',

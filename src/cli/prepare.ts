@@ -1,5 +1,6 @@
 /** `facegrad prepare`: any data set to any format, aligned, selected and repaired on the way. */
 
+import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { printable, printableLines } from '../core/printable.ts';
@@ -93,6 +94,7 @@ async function run(paths: readonly string[], { json = false, align, ...flags }: 
   const start = performance.now();
   try {
     const done = await prepare({
+      workers: Math.min(8, availableParallelism()),
       ...flags,
       sources: paths.slice(0, -1),
       out: paths[paths.length - 1]!,
@@ -146,7 +148,7 @@ export function register(program: Command): void {
     .option('--check', 'decode every picture, also where its bytes are copied')
     .option('--repair', 'save what can be read of damaged pictures')
     .option('--skip-bad', 'leave out pictures that cannot be read, and say so')
-    .option('--workers <n>', 'threads that decode', whole('workers', 0), 1)
+    .option('--workers <n>', 'threads that decode (default: the cores, at most 8)', whole('workers', 0, 64))
     .option('--overwrite', 'replace a file that is there, or start an interrupted conversion anew')
     .option('--json', 'what happened as JSON lines')
     .addHelpText(
