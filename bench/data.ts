@@ -9,7 +9,6 @@ import { createRequire } from 'node:module';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import jpegJs from 'jpeg-js';
 import { syntheticSet } from '../datasets/synthetic.ts';
 import { DataError } from '../src/core/errors.ts';
 import { keyOf, permutation } from '../src/core/random.ts';
@@ -84,10 +83,16 @@ async function peer<T>(name: string): Promise<T | undefined> {
 }
 
 async function decoders(log: (line: string) => void): Promise<[string, Decode][]> {
-  const all: [string, Decode][] = [
-    ['facegrad', async (b) => ({ data: decodeImage(b, 'picture').data, channels: 3 })],
-    ['jpeg-js', async (b) => ({ data: jpegJs.decode(b, { useTArray: true, formatAsRGBA: false }).data, channels: 3 })],
-  ];
+  const all: [string, Decode][] = [['facegrad', async (b) => ({ data: decodeImage(b, 'picture').data, channels: 3 })]];
+  // A development dependency: an installed package has none.
+  const jpegJs = await import('jpeg-js').catch(() => undefined);
+  if (jpegJs) {
+    const { decode } = jpegJs.default;
+    all.push([
+      'jpeg-js',
+      async (b) => ({ data: decode(b, { useTArray: true, formatAsRGBA: false }).data, channels: 3 }),
+    ]);
+  }
   const turbo = await peer<{ decode(b: Uint8Array): { data: Uint8Array } }>('@cwasm/jpeg-turbo');
   if (turbo) all.push(['@cwasm/jpeg-turbo', async (b) => ({ data: turbo.decode(b).data, channels: 4 })]);
   interface Sharp {
