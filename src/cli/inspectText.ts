@@ -3,9 +3,8 @@ import { printable } from '../core/printable.ts';
 import type { MatrixInspection, SetInspection } from '../data/inspect/inspect.ts';
 import type { PerIdentity, SampleFacts } from '../data/inspect/setFacts.ts';
 import type { Verified } from '../data/inspect/verifySet.ts';
-import { count, size } from './output.ts';
+import { count, counted, size } from './output.ts';
 
-const counted = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
 const people = (n: number): string => counted(n, 'person', 'people');
 /** A share as whole per cent that is 0 and 100 only where it is none and all. */
 function percent(n: number, of: number): string {

@@ -44,6 +44,9 @@ export function showDuration(seconds: number): string {
 /** A number with its thousands apart. */
 export const count = (n: number): string => n.toLocaleString('en-US');
 
+/** 1 image, 1,200 images. */
+export const counted = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
+
 /** Bytes as 12 MB. */
 export function size(bytes: number): string {
   if (bytes < 1000) return `${bytes.toFixed(0)} bytes`;

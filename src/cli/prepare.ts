@@ -5,10 +5,10 @@ import { type Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { printable, printableLines } from '../core/printable.ts';
 import { formats } from '../data/formats/index.ts';
-import { type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare/prepare.ts';
+import { type Prepared, type PrepareEvent, type PrepareOptions, prepare } from '../data/prepare/prepare.ts';
 import { errorBar } from './bar.ts';
 import { whole } from './options.ts';
-import { count, exitCodes, print, printJson, showDuration, size } from './output.ts';
+import { count, counted, exitCodes, print, printJson, showDuration, size } from './output.ts';
 
 type Flags = Omit<PrepareOptions, 'sources' | 'out' | 'align' | 'onEvent' | 'signal'> & {
   readonly align?: string | true;
@@ -29,6 +29,12 @@ function side(text: string): readonly [number, number] {
   if (!(height >= 1 && width >= 1 && height <= 4096 && width <= 4096))
     throw new UsageError(`--size: expected HEIGHTxWIDTH in pixels, got '${text}'\nExample: --size 112x112.`);
   return [height, width];
+}
+
+/** What a set holds: '262 images of 12 people, 90 pairs'. */
+function holding({ images, identities, pairs }: Pick<Prepared, 'images' | 'identities' | 'pairs'>): string {
+  const who = identities === 0 ? ', people not known' : ` of ${counted(identities, 'person', 'people')}`;
+  return `${counted(images, 'image')}${who}${pairs ? `, ${counted(pairs, 'pair')}` : ''}`;
 }
 
 /** Shows events: progress as a bar on a terminal, what happened as lines. */
@@ -54,9 +60,7 @@ function reporter(json: boolean): { onEvent(e: PrepareEvent): void; stop(): void
         case 'start':
           from = e.from;
           started = performance.now();
-          say(
-            `${e.out} (${e.format}): ${e.images} images of ${e.identities} people${e.pairs ? `, ${e.pairs} pairs` : ''}${e.from > 0 ? `; going on after ${e.from}` : ''}`,
-          );
+          say(`${e.out} (${e.format}): ${holding(e)}${e.from > 0 ? `; going on after ${e.from}` : ''}`);
           break;
         case 'progress': {
           const seconds = (performance.now() - started) / 1000;
@@ -107,9 +111,9 @@ async function run(paths: readonly string[], { json = false, align, ...flags }: 
     if (json) printJson({ type: 'end', ...done, seconds });
     else if (done.finished)
       print(
-        `${done.out}: ${done.images} images of ${done.identities} people${done.pairs ? `, ${done.pairs} pairs` : ''} in ${showDuration(seconds)}${done.leftOut.length ? `; ${done.leftOut.length} unreadable ones left out` : ''}${done.repaired ? `; ${done.repaired} repaired` : ''}`,
+        `${done.out}: ${holding(done)} in ${showDuration(seconds)}${done.leftOut.length ? `; ${counted(done.leftOut.length, 'unreadable one')} left out` : ''}${done.repaired ? `; ${done.repaired} repaired` : ''}`,
       );
-    else print(`stopped after ${done.images} images; the same command goes on from there`);
+    else print(`stopped after ${counted(done.images, 'image')}; the same command goes on with what is on disk`);
     if (!done.finished) process.exitCode = exitCodes.interrupted;
   } finally {
     show.stop();
@@ -137,7 +141,7 @@ export function register(program: Command): void {
         .choices(['keep', 'jpeg', 'png', 'raw'])
         .default('keep'),
     )
-    .option('--quality <n>', 'JPEG quality, 1 to 100', whole('quality', 1), 95)
+    .option('--quality <n>', 'JPEG quality, 1 to 100', whole('quality', 1, 100), 95)
     .option('--balance', 'even out people by the number of their images: at most 350, copies for few, none below 31')
     .option('--exactly <n>', 'exactly n images a person: some of them, or changed copies', whole('exactly', 1))
     .option('--at-least <n>', 'leave out people with fewer images', whole('at-least', 1))
@@ -147,9 +151,12 @@ export function register(program: Command): void {
     .option('--seed <n>', 'of all random choices', whole('seed', 0), 1)
     .option('--check', 'decode every picture, also where its bytes are copied')
     .option('--repair', 'save what can be read of damaged pictures')
-    .option('--skip-bad', 'leave out pictures that cannot be read, and say so')
+    .option('--skip-bad', 'decode every picture, leave out those that cannot be read, and say so')
     .option('--workers <n>', 'threads that decode (default: the cores, at most 8)', whole('workers', 0, 64))
-    .option('--overwrite', 'replace a file that is there, or start an interrupted conversion anew')
+    .option(
+      '--overwrite',
+      'replace a file that is there, or start an interrupted conversion anew; folders are never replaced',
+    )
     .option('--json', 'what happened as JSON lines')
     .addHelpText(
       'after',

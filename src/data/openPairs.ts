@@ -18,6 +18,11 @@ export async function pairsOf({
   readonly pairs?: string | undefined;
 }): Promise<PairSet> {
   if (images !== undefined && pairs !== undefined) {
+    const itself = await formatOf(pairs).catch(() => undefined);
+    if (itself?.name === 'verification' || itself?.name === 'packed')
+      throw new UsageError(
+        `${pairs}: expected a pairs file over ${images}, but this is a set that holds its own images\nName it alone, without a set of images.`,
+      );
     const set = await openDataset(images);
     return { name: pairs, images: set, pairs: readPairTable(pairs, set) };
   }
@@ -29,7 +34,7 @@ export async function pairsOf({
   const format = await formatOf(path);
   if (format.name === 'list')
     throw new UsageError(
-      `${path}: expected a set that holds pairs with their images, but this is a text file\nName the set of its images with --images, and this file with --pairs.`,
+      `${path}: expected a set that holds pairs with their images, but this is a text file\nName the set of its images besides: --images (in training --evalImages).`,
     );
   const set = await format.open(path);
   if (!set.pairs)

@@ -126,16 +126,25 @@ describe('safePath', () => {
       'C:\\x',
       '\\\\host\\x',
       '',
-      'a//b',
+      'a/..',
+      'C:evil.png',
       'a/.',
       'a\0b',
-      'con',
-      'NUL.jpg',
-      'a.',
-      'a ',
+      'a/..',
+      'C:evil.png',
       'x'.repeat(300),
+      '日'.repeat(81),
     ])
-      expect(() => safePath(bad, 'set.rec'), bad).toThrow(/^set\.rec: expected a name that stays inside its folder/);
+      for (const windows of [false, true])
+        expect(() => safePath(bad, 'set.rec', windows), bad).toThrow(
+          /^set\.rec: expected a name that stays inside its folder/,
+        );
+  });
+  it('refuses what Windows does not take there alone', () => {
+    for (const name of ['con', 'NUL.jpg', 'Robert_Downey_Jr./1.jpg', 'a ', '.. ', 'a?b', 'x"y', '...']) {
+      expect(safePath(name, 'x', false)).toBe(name);
+      expect(() => safePath(name, 'set.rec', true), name).toThrow(/^set\.rec: expected a name that Windows takes/);
+    }
   });
 });
 

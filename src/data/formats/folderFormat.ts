@@ -124,8 +124,9 @@ async function create(folder: string, options: CreateOptions = {}): Promise<SetW
 export const folderFormat: DataFormat = {
   name: 'folder',
   means: 'a folder of pictures per identity',
-  holds: { labels: true, names: true, pairs: true, raw: false },
+  holds: { labels: true, names: true, pairs: true, mixed: false, raw: false },
   detect: (_path, folder) => folder,
+  folder: (path) => path,
   open: async (path) => withPairs(openFolder(path), join(path, pairsFile)),
   create,
 };

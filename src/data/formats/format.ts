@@ -44,6 +44,8 @@ export interface Holds {
   /** Names of images and people. */
   readonly names: boolean;
   readonly pairs: boolean;
+  /** Images of known and of unknown people in one set. */
+  readonly mixed: boolean;
   /** Pixels without a file format around them. Otherwise they are written as PNG. */
   readonly raw: boolean;
 }
@@ -59,6 +61,11 @@ export interface DataFormat {
   /** Whether a path holds this format: by name, and by its first bytes (up to 64; empty for a folder). */
   detect(path: string, folder: boolean, head: Uint8Array): boolean;
   open(path: string, options?: OpenOptions): Promise<Dataset>;
+  /**
+   * The folder that the pictures of a written set go to, where they are files of their own. Until such a set is whole,
+   * the folder holds `progressFile`; of other formats there is a `path.part`.
+   */
+  folder?(path: string): string;
   /** Undefined where the format is only read. */
   create?(path: string, options?: CreateOptions): Promise<SetWriter>;
   /**

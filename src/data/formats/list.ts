@@ -8,7 +8,7 @@ import { checkLine } from './lines.ts';
 
 /**
  * The data set of a list: one picture a line, its path (may hold spaces; relative to `root`, by default the list's own
- * folder) and its label, a whole number; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
+ * folder) and its label, a whole number, or -1 for a person who is not known; blank lines and lines that start with # are skipped. Labels must be 0..C−1 with
  * none missing, unless `classes`, or a line `# classes C`, says how many there are. People are named by the folder that holds
  * their pictures where each has one of their own, by their label otherwise. Throws DataError with file and line.
  */
@@ -26,7 +26,7 @@ export function openList(path: string, options: { root?: string; classes?: numbe
   text.split(/\r?\n/).forEach((line, i) => {
     checkLine(line, `${path}:${i + 1}`);
     if (!line.trim() || line.startsWith('#')) return;
-    const parts = /^(.*\S)[ \t]+(\d+)\s*$/s.exec(line);
+    const parts = /^(.*\S)[ \t]+(-1|\d+)\s*$/s.exec(line);
     const label = Number(parts?.[2]);
     if (!parts || label >= mostClasses)
       throw new DataError(
@@ -42,8 +42,8 @@ export function openList(path: string, options: { root?: string; classes?: numbe
   });
   if (labels.length === 0)
     throw new DataError(`${path}: expected 'path label' lines, found none\nWrite one picture a line.`);
-  const seen = new Set(labels);
-  const count = classes ?? labels.reduce((m, l) => Math.max(m, l), 0) + 1;
+  const seen = new Set(labels.filter((l) => l >= 0));
+  const count = classes ?? labels.reduce((m, l) => Math.max(m, l), -1) + 1;
   if (classes === undefined && seen.size !== count) {
     let missing = 0;
     while (seen.has(missing)) missing++;

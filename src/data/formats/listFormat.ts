@@ -1,9 +1,9 @@
 /**
  * A text file of `path label` lines on disk. Writing `x.txt` puts the pictures under `x/`, in the order given, and lists them
- * when all are there.
+ * when all are there; the label of people who are not known is -1.
  */
 import { basename, dirname, join } from 'node:path';
-import { DataError, UsageError } from '../../core/errors.ts';
+import { UsageError } from '../../core/errors.ts';
 import { writeWhole } from '../partFile.ts';
 import type { CreateOptions, DataFormat, SetWriter } from './format.ts';
 import { openList } from './list.ts';
@@ -11,26 +11,25 @@ import { pictureWriter } from './pictureWriter.ts';
 
 const ending = /\.(txt|list)$/i;
 
+/** The folder that the pictures of a list go to. */
+const folderOf = (path: string) => join(dirname(path), basename(path).replace(ending, ''));
+
 async function create(path: string, options: CreateOptions = {}): Promise<SetWriter> {
   const folder = basename(path).replace(ending, '');
   if (folder === basename(path) || folder === '' || /[\\\r\n]/.test(folder))
     throw new UsageError(
       `${path}: expected a list file such as people.txt, whose pictures go to people/\nLet its name end in .txt.`,
     );
-  const writer = await pictureWriter(join(dirname(path), folder), options);
+  const writer = await pictureWriter(folderOf(path), options);
   const labels = new Set<number>();
-  for await (const { label } of writer.pictures()) labels.add(label);
+  for await (const { label } of writer.pictures()) if (label >= 0) labels.add(label);
   return {
     get written() {
       return writer.written;
     },
     async add({ name, label, bytes }) {
-      if (!(label >= 0))
-        throw new DataError(
-          `${path}: expected the label of every image, but the person of ${name} is not known\nWrite a folder instead.`,
-        );
       await writer.add(name, label, bytes, name);
-      labels.add(label);
+      if (label >= 0) labels.add(label);
     },
     async finish({ identities }) {
       // A line that begins with # is a comment.
@@ -50,8 +49,9 @@ export const listFormat: DataFormat = {
   name: 'list',
   means: "a text file of 'path label' lines",
   ending: '.txt',
-  holds: { labels: true, names: true, pairs: false, raw: false },
+  holds: { labels: true, names: true, pairs: false, mixed: true, raw: false },
   detect: (path, folder) => !folder && ending.test(path),
+  folder: folderOf,
   open: async (path) => openList(path),
   create,
 };

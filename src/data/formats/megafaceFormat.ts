@@ -57,7 +57,7 @@ export function openDevkitList(path: string, options: { readonly root?: string }
 export const megafaceFormat: DataFormat = {
   name: 'megaface',
   means: 'a list of the MegaFace development kit, over its pictures',
-  holds: { labels: true, names: true, pairs: false, raw: false },
+  holds: { labels: true, names: true, pairs: false, mixed: false, raw: false },
   detect: (_path, folder, head) =>
     !folder && /^(\xef\xbb\xbf)?\s*\{\s*"(path|id)"\s*:\s*\[/.test(String.fromCharCode(...head)),
   open: async (path) => openDevkitList(path),

@@ -49,7 +49,7 @@ export const packedFormat: DataFormat = {
   name: 'packed',
   means: "facegrad's own file of images, labels, names and checksums",
   ending: '.faces',
-  holds: { labels: true, names: true, pairs: true, raw: true },
+  holds: { labels: true, names: true, pairs: true, mixed: true, raw: true },
   detect: (_path, folder, head) => !folder && isPacked(head),
   open: openPacked,
   create: createPacked,

@@ -145,7 +145,7 @@ export const recordioFormat: DataFormat = {
   name: 'recordio',
   means: "MXNet's .rec with its .idx, as InsightFace, im2rec and DALI have them",
   ending: '.rec',
-  holds: { labels: true, names: true, pairs: false, raw: false },
+  holds: { labels: true, names: true, pairs: false, mixed: true, raw: false },
   detect: (path, folder, head) => (folder ? existsSync(join(path, inFolder)) : isRec(path) || startsRecordIO(head)),
   open: openRecordIO,
   create: createRecordIO,

@@ -186,7 +186,7 @@ export const tfrecordFormat: DataFormat = {
   name: 'tfrecord',
   means: 'TFRecord files of tf.train.Example, also in shards',
   ending: '.tfrecord',
-  holds: { labels: true, names: true, pairs: false, raw: false },
+  holds: { labels: true, names: true, pairs: false, mixed: true, raw: false },
   detect: (path, folder, head) =>
     folder ? namesIn(path).length > 0 : startsRecord(head) || shardName.test(basename(path)),
   open: openTfRecords,

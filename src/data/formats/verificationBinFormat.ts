@@ -14,7 +14,7 @@ export const verificationBinFormat: DataFormat = {
   name: 'verification',
   means: 'pairs to verify on in one .bin file, as InsightFace distributes them',
   ending: '.bin',
-  holds: { labels: false, names: false, pairs: true, raw: false },
+  holds: { labels: false, names: false, pairs: true, mixed: false, raw: false },
   detect: (path, folder, head) => !folder && /\.(bin|pkl|pickle)$/i.test(path) && begins(head),
   async open(path, { onProgress } = {}) {
     const file = await fileSource(path);

@@ -5,13 +5,15 @@
  * that order. A journal beside the target says what was asked and how far it came, so the same command goes on where it
  * was cut off, to the same bytes.
  */
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DataError, UsageError } from '../../core/errors.ts';
 import { fold, type Key, keyOf } from '../../core/random.ts';
 import { pictureKind, withEnding } from '../../image/pictureKind.ts';
 import { type Dataset, type PairTable, sourceName } from '../dataset.ts';
 import { textFile } from '../files.ts';
+import { progressFile } from '../formats/folder.ts';
 import type { DataFormat, NewImage } from '../formats/format.ts';
 import { formats } from '../formats/index.ts';
 import { parseLandmarks } from '../landmarks.ts';
@@ -20,8 +22,9 @@ import { createPool, type Pool } from '../pool.ts';
 import { readBytes } from '../readImage.ts';
 import { readPairTable } from '../readPairs.ts';
 import { concat, pairsWithin, split } from './combine.ts';
-import { claim, journalPath, noteLeftOut, startJournal } from './journal.ts';
+import { claim, journalPath, noteInJournal, startJournal } from './journal.ts';
 import { atLeast, atMost, balance, everything, exactly, type Selection } from './select.ts';
+import { isInside, targetFormat, validationName } from './target.ts';
 import { isCopy, type Transform, type Transformed, type TransformRequest } from './transform.ts';
 
 export interface PrepareOptions {
@@ -54,7 +57,7 @@ export interface PrepareOptions {
   readonly check?: boolean | undefined;
   /** Save what can be read of damaged pictures. Default false. */
   readonly repair?: boolean | undefined;
-  /** Leave out what cannot be read, instead of stopping. Default false. */
+  /** Decode every picture and leave out what cannot be read, instead of stopping. Default false. */
   readonly skipBad?: boolean | undefined;
   /** Threads that decode; not part of what decides the result. Default 1. */
   readonly workers?: number | undefined;
@@ -95,35 +98,31 @@ export interface Prepared {
   readonly finished: boolean;
 }
 
-/** The format that a target's name or `--to` stands for. Throws UsageError listing those that can be written. */
-export function targetFormat(out: string, to?: string): DataFormat {
-  const writable = formats.filter((f) => f.create ?? f.createFromPairs);
-  const found =
-    to === undefined
-      ? (writable.find((f) => f.ending !== undefined && out.toLowerCase().endsWith(f.ending)) ??
-        (/\.\w{1,10}$/.test(out) ? undefined : writable.find((f) => f.name === 'folder')))
-      : writable.find((f) => f.name === to);
-  if (found) return found;
-  const known = writable.map((f) => `${f.name}${f.ending ? ` (${f.ending})` : ''}`).join(', ');
-  throw new UsageError(
-    to === undefined
-      ? `${out}: expected an ending that stands for a format, or none for a folder\nName it with --to: ${known}.`
-      : `--to: expected a format that can be written, got '${to}'\nThey are: ${known}.`,
-  );
-}
-
 /** Converts data sets. Throws DataError naming the picture or file that is not what it should be, UsageError for options that do not fit. */
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const { sources, out, onEvent = () => {}, validation, splitBy = 'image', seed = 1 } = options;
   if (sources.length === 0) throw new UsageError('prepare: expected a data set to convert, got none\nName one.');
+  if ([...sources, out].includes(''))
+    throw new UsageError('prepare: expected paths, got an empty one\nA variable may not be set.');
+  if (splitBy === 'identity' && validation === undefined)
+    throw new UsageError('prepare: expected a share to keep apart, got none\nAdd it: --validation 0.1.');
+  if (options.pairs !== undefined && validation !== undefined)
+    throw new UsageError(
+      'prepare: expected pairs over one set, got a split that parts them\nLeave out --pairs or --validation.',
+    );
   const format = targetFormat(out, options.to);
   if (sources.some((s) => resolve(s) === resolve(out)))
     throw new UsageError(`${out}: expected another place than a source, got the same\nName a new file or folder.`);
   const opened: Dataset[] = [];
-  for (const path of sources)
-    opened.push(
-      await (await formatOf(path)).open(path, { onProgress: (done, total) => onEvent({ type: 'scan', done, total }) }),
-    );
+  for (const path of sources) {
+    const from = await formatOf(path);
+    // There it would be part of what is read when the conversion goes on.
+    if ((from.name === 'folder' || from === format) && isInside(out, path))
+      throw new UsageError(
+        `${out}: expected a place outside of the source ${path}, got one in it\nWrite it beside the source.`,
+      );
+    opened.push(await from.open(path, { onProgress: (done, total) => onEvent({ type: 'scan', done, total }) }));
+  }
   for (const { note } of opened) if (note) onEvent({ type: 'note', text: note });
   const all = opened.length === 1 ? opened[0]! : concat(opened, { mergeIdentities: options.merge ?? false });
   const pairs = options.pairs === undefined ? all.pairs : readPairTable(options.pairs, all);
@@ -132,17 +131,18 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   try {
     if (validation === undefined) return await convert(pairs, select(all, options, key), out, format, options, pool);
     const parts = split(all, { validation, by: splitBy, key: fold(key, 'split') });
+    if (pairs) onEvent({ type: 'note', text: 'the pairs are left out: a split parts them' });
     const kept = validationName(out);
-    const other = await convert(undefined, everything(parts.validation), kept, format, options, pool);
+    const other = await convert(undefined, everything(parts.validation), kept, format, options, pool, true);
     if (!other.finished) return other;
-    return await convert(undefined, select(parts.train, options, key), out, format, options, pool);
+    const done = await convert(undefined, select(parts.train, options, key), out, format, options, pool);
+    // Until here it tells the same command that this part is done.
+    if (done.finished) await rm(journalPath(kept), { force: true });
+    return done;
   } finally {
     await pool.close();
   }
 }
-
-/** Where the validation part goes. */
-export const validationName = (out: string): string => out.replace(/(\.\w{1,10})?$/, '-validation$1');
 
 function select(
   set: Dataset,
@@ -176,6 +176,7 @@ async function convert(
   format: DataFormat,
   options: PrepareOptions,
   pool: Pool,
+  keepJournal = false,
 ): Promise<Prepared> {
   const { set } = chosen;
   const { onEvent = () => {}, signal, skipBad = false, overwrite = false, seed = 1 } = options;
@@ -185,13 +186,21 @@ async function convert(
     encode: options.encode ?? 'keep',
     quality: options.quality ?? 95,
     holdsRaw: format.holds.raw,
-    check: options.check ?? false,
+    check: (options.check ?? false) || skipBad,
     repair: options.repair ?? false,
   };
   const total = chosen.image.length;
   if (total === 0)
     throw new DataError(`${set.name}: expected images to write, but none is left by this selection\nLower its limits.`);
   const order = writingOrder(chosen);
+  const unknown = chosen.image.reduce((n, i) => n + (set.label(i) < 0 ? 1 : 0), 0);
+  if (unknown > 0 && unknown < total && format.holds.labels && !format.holds.mixed)
+    throw new UsageError(
+      `${out}: expected images whose people are all known, or none of them, got ${unknown} of unknown people among ${total}: a ${format.name} cannot hold both\nPass --at-least 1 to leave them out, or choose another format: ${formats
+        .filter((f) => f.create && f.holds.mixed)
+        .map((f) => f.name)
+        .join(', ')}.`,
+    );
   const pointsOf = await landmarksFor(set, options.align);
   const requestAt = (k: number): TransformRequest => {
     const place = order[k]!;
@@ -211,8 +220,9 @@ async function convert(
   const result = {
     out,
     format: format.name,
-    images: total,
-    identities: set.classes,
+    // A set made of pairs has an image for each of their sides.
+    images: format.createFromPairs ? 2 * (pairs?.left.length ?? 0) : total,
+    identities: format.holds.labels ? set.classes : 0,
     pairs: holdsPairs ? (pairs?.left.length ?? 0) : 0,
   };
   if (pairs && !holdsPairs)
@@ -222,6 +232,8 @@ async function convert(
     });
   if (set.classes > 0 && !format.holds.labels)
     onEvent({ type: 'note', text: `${format.name} holds no labels: who is who is left out` });
+  if (options.encode === 'raw' && !format.holds.raw)
+    onEvent({ type: 'note', text: `${format.name} holds no bare pixels: they are written as PNG` });
 
   const asked = {
     sources: options.sources,
@@ -241,7 +253,7 @@ async function convert(
       throw new UsageError(
         `${out}: expected pairs, since a ${format.name} consists of them, got none\nName a pairs file with --pairs.`,
       );
-    await claim(out, asked, overwrite);
+    await claim(out, asked, overwrite, undefined);
     onEvent({ type: 'start', ...result, from: 0 });
     let done = 0;
     let bytes = 0;
@@ -266,11 +278,22 @@ async function convert(
     return { ...result, leftOut: [], repaired: 0, finished: true };
   }
 
-  const journal = await claim(out, asked, overwrite);
+  const folder = format.folder?.(out);
+  const journal = await claim(out, asked, overwrite, folder);
   const leftOut = new Set(journal?.leftOut);
   const path = journalPath(out);
+  const unfinished = folder === undefined ? `${out}.part` : join(folder, progressFile);
+  if (journal?.finishing && existsSync(out) && !existsSync(unfinished)) {
+    // It was cut off, or this part done, between the set's completion and the removal of the journal.
+    onEvent({ type: 'start', ...result, from: total });
+    if (!keepJournal) await rm(path, { force: true });
+    return { ...result, images: total - leftOut.size, leftOut: [], repaired: 0, finished: true };
+  }
   await startJournal(path, { asked, leftOut: [...leftOut] });
-  const writer = await format.create!(out, { resume: journal !== undefined });
+  const writer = await format.create!(out, { resume: journal !== undefined }).catch(async (error) => {
+    if (!journal) await rm(path, { force: true });
+    throw error;
+  });
   // The writer counts what it holds; the journal knows what was left out between.
   let next = 0;
   for (let held = 0; held < writer.written; next++) if (!leftOut.has(next)) held++;
@@ -309,7 +332,8 @@ async function convert(
       try {
         const done = await made;
         // Points are of the picture as it was.
-        const points = isCopy(requestAt(k)) ? set.landmarks?.(image) : undefined;
+        const asItWas = !how.size && !chosen.treatmentOf(order[k]!);
+        const points = asItWas ? set.landmarks?.(image) : undefined;
         await writer.add(newImage(set, image, chosen.nameOf(order[k]!), done, points)).catch((error) => {
           if (!(error instanceof UsageError)) throw error;
           // What the target does not take is here the set's fault.
@@ -325,7 +349,7 @@ async function convert(
         leftOut.add(k);
         names.push(set.imageName(image));
         onEvent({ type: 'bad', reason: error.message });
-        await noteLeftOut(path, k);
+        await noteInJournal(path, k);
       }
       next++;
       onEvent({ type: 'progress', done: next, total, bytes });
@@ -334,6 +358,7 @@ async function convert(
       throw new DataError(
         `${set.name}: expected pictures that can be read, but all ${total} were left out\nSee why above.`,
       );
+    await noteInJournal(path, 'all');
     await writer.finish({
       identities: Array.from({ length: set.classes }, (_, l) => set.identityName(l)),
       ...(pairs && format.holds.pairs && { pairs: pairsLeft(pairs) }),
@@ -342,7 +367,7 @@ async function convert(
     await writer.abort().catch(() => {});
     throw error;
   }
-  await rm(path, { force: true });
+  if (!keepJournal) await rm(path, { force: true });
   return { ...result, images: total - leftOut.size, leftOut: names, repaired, finished: true };
 }
 

@@ -80,7 +80,7 @@ describe('openList', () => {
     expect(pathOf(openList(list, { root: '/else' }).source(0))).toBe('/else/a/1 x.jpg');
   });
   it('complains with file and line', () => {
-    for (const bad of ['c.jpg', 'c.jpg x', 'c.jpg -1', 'c.jpg 1.5', 'c.jpg 0x1', '7']) {
+    for (const bad of ['c.jpg', 'c.jpg x', 'c.jpg -2', 'c.jpg 1.5', 'c.jpg 0x1', '7']) {
       const list = put('lists/bad.txt', `a.jpg 0\n${bad}\n`);
       expect(complaint(() => openList(list))).toMatch(/^ROOT\/lists\/bad\.txt:2: expected 'path label'/);
     }

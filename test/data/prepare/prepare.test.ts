@@ -17,13 +17,8 @@ import type { Dataset } from '../../../src/data/dataset.ts';
 import { crc32c } from '../../../src/data/formats/crc32c.ts';
 import { formats } from '../../../src/data/formats/index.ts';
 import { openDataset } from '../../../src/data/open.ts';
-import {
-  type PrepareEvent,
-  type PrepareOptions,
-  prepare,
-  targetFormat,
-  validationName,
-} from '../../../src/data/prepare/prepare.ts';
+import { type PrepareEvent, type PrepareOptions, prepare } from '../../../src/data/prepare/prepare.ts';
+import { targetFormat, validationName } from '../../../src/data/prepare/target.ts';
 import { closeContainers, readBytes, readPicture } from '../../../src/data/readImage.ts';
 import { encodeJpeg, encodePng } from '../../../src/image/encode.ts';
 import { picture } from '../../helpers/pictures.ts';
