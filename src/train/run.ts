@@ -98,8 +98,16 @@ export function stepsOf(recipe: Recipe, data: Pick<Dataset, 'length' | 'name'>):
 
 /** Throws DataError where a label is no class. */
 export function checkLabels(data: Dataset): void {
+  if (data.classes === 0)
+    throw new DataError(
+      `${data.name}: expected a set whose people are known, but it names none\nUse a set with a folder or a label per person.`,
+    );
   for (let i = 0; i < data.length; i++) {
     const label = data.label(i);
+    if (label === -1)
+      throw new DataError(
+        `${data.name}: expected the person of every picture, but that of ${data.imageName(i)} is not known\nLeave such pictures out: facegrad prepare --at-least 1.`,
+      );
     if (!(Number.isInteger(label) && label >= 0 && label < data.classes))
       throw new DataError(
         `${data.name}: expected labels from 0 to ${data.classes - 1}, got ${label} for picture ${i}\nNumber the people without gaps.`,
