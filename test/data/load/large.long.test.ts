@@ -12,10 +12,10 @@ import { picture } from '../../helpers/pictures.ts';
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-large-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Records of 64 kB each: a header, a JPEG, and a hole that only the file system's bookkeeping holds. */
+/** Records of 128 kB each: a header, a JPEG, and a hole that only the file system's bookkeeping holds. */
 function sparseRec(path: string, records: number, index: boolean): void {
   const jpegs = [0, 1, 2, 3].map((p) => encodeJpeg(picture(p, 0, 112), 80));
-  const payload = 64 * 1024;
+  const payload = 128 * 1024;
   const file = openSync(path, 'w');
   let text = '';
   const head = new DataView(new ArrayBuffer(32));
@@ -46,13 +46,13 @@ const stream = (path: string, batches: number): Promise<{ length: number; classe
 
 describe('a .rec of 20 GB', () => {
   needBuild();
-  const records = 310_000;
+  const records = 155_000;
   it.each([true, false])('with an index: %s', { timeout: 600_000 }, async (index) => {
     const path = join(folder, index ? 'a.rec' : 'b.rec');
     sparseRec(path, records, index);
     expect(statSync(path).size).toBeGreaterThan(20e9);
     // In random order, from the whole file; nothing is kept of the pictures.
-    const { length, classes, rssBytes } = await stream(path, 600);
+    const { length, classes, rssBytes } = await stream(path, 300);
     expect([length, classes]).toEqual([records, 4]);
     expect(rssBytes).toBeLessThan(300e6);
     console.log(`20 GB, ${index ? 'with' : 'without'} index: ${(rssBytes / 1e6).toFixed(0)} MB at most`);
