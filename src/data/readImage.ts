@@ -4,42 +4,58 @@ import { resize } from '../image/resize.ts';
 import { type ByteSource, memorySource } from './bytes.ts';
 import type { ImageSource } from './dataset.ts';
 import { fileSource, wholeFile } from './files.ts';
-import { type ImageBytes, imageBytes, openImage } from './source.ts';
+import { type ImageBytes, imageBytes, type OpenPath, openImage } from './source.ts';
 
-/** Containers that stay open: a data set has few. */
+/** Containers that stay open; sets with more take turns. */
 const mostOpen = 32;
-const opened = new Map<string, Promise<ByteSource>>();
-/** Those that have made room for others, until no read of theirs can be under way. */
-const leaving = new Set<Promise<ByteSource>>();
 
-const close = (file: Promise<ByteSource>) => file.then((f) => f.close()).catch(() => {});
+/** An open container. */
+interface Container {
+  readonly file: Promise<ByteSource>;
+  /** Reads under way. */
+  users: number;
+  /** To be closed when they have ended. */
+  leaving: boolean;
+}
+const opened = new Map<string, Container>();
 
-/** A container's file, opened once. */
-function container(path: string): Promise<ByteSource> {
-  let file = opened.get(path);
-  if (!file) {
-    file = fileSource(path);
-    file.catch(() => opened.delete(path));
-    opened.set(path, file);
-    const [oldest] = opened.keys();
-    if (opened.size > mostOpen && oldest !== undefined) {
-      const gone = opened.get(oldest)!;
-      opened.delete(oldest);
-      // A read that is under way ends first.
-      leaving.add(gone);
-      setTimeout(() => leaving.delete(gone) && close(gone), 60_000).unref();
-    }
+const close = ({ file }: Container) => file.then((f) => f.close()).catch(() => {});
+
+function leave(path: string, container: Container): Promise<void> | undefined {
+  opened.delete(path);
+  container.leaving = true;
+  return container.users === 0 ? close(container) : undefined;
+}
+
+/** Reads from containers, which stay open for the next read. */
+async function withContainers<T>(read: (open: OpenPath) => Promise<T>): Promise<T> {
+  const used: Container[] = [];
+  const open = (path: string): Promise<ByteSource> => {
+    const container = opened.get(path) ?? { file: fileSource(path), users: 0, leaving: false };
+    // Last in the map: the first is the one that was not asked for longest.
+    opened.delete(path);
+    opened.set(path, container);
+    container.users++;
+    used.push(container);
+    container.file.catch(() => opened.get(path) === container && opened.delete(path));
+    const [oldest] = opened;
+    if (opened.size > mostOpen && oldest) leave(...oldest);
+    return container.file;
+  };
+  try {
+    return await read(open);
+  } finally {
+    for (const container of used) if (--container.users === 0 && container.leaving) close(container);
   }
-  return file;
 }
 
 /** A picture file of its own is read whole and not kept open. */
 const pictureFile = async (path: string): Promise<ByteSource> =>
   memorySource(await wholeFile(path, 'a readable picture'), path);
-const opener = (source: ImageSource) => (source.kind === 'file' ? pictureFile : container);
 
 /** The bytes of an image as its set stores them. Throws DataError naming the file. */
-export const readBytes = (source: ImageSource): Promise<ImageBytes> => imageBytes(source, opener(source));
+export const readBytes = (source: ImageSource): Promise<ImageBytes> =>
+  source.kind === 'file' ? imageBytes(source, pictureFile) : withContainers((open) => imageBytes(source, open));
 
 /** Memory for files while they are decoded, so that reading leaves little to collect. */
 const scratch: Uint8Array[] = [];
@@ -50,17 +66,19 @@ export async function readPicture(source: ImageSource): Promise<RgbImage> {
   if (source.kind === 'file') return openImage(source, pictureFile);
   const memory = scratch.pop() ?? new Uint8Array(scratchBytes);
   let free = true;
-  const image = await openImage(source, async (path) => {
-    const file = await container(path);
-    return {
-      ...file,
-      read(at, length) {
-        const fits = free && length <= scratchBytes;
-        free &&= !fits;
-        return file.read(at, length, fits ? memory : undefined);
-      },
-    };
-  });
+  const image = await withContainers((open) =>
+    openImage(source, async (path) => {
+      const file = await open(path);
+      return {
+        ...file,
+        read(at, length) {
+          const fits = free && length <= scratchBytes;
+          free &&= !fits;
+          return file.read(at, length, fits ? memory : undefined);
+        },
+      };
+    }),
+  );
   // Bare pixels are still where they were read.
   const kept = image.data.buffer === memory.buffer ? { ...image, data: image.data.slice() } : image;
   scratch.push(memory);
@@ -75,8 +93,5 @@ export async function readImage(source: ImageSource, [height, width]: readonly [
 
 /** Closes the containers that reading has opened, so that they can be moved or deleted on every system. */
 export async function closeContainers(): Promise<void> {
-  const files = [...opened.values(), ...leaving];
-  opened.clear();
-  leaving.clear();
-  await Promise.all(files.map(close));
+  await Promise.all([...opened].map((entry) => leave(...entry)));
 }
