@@ -18,12 +18,21 @@ const dataOf = (labels: readonly number[], classes: number): Dataset => ({
 
 test('labels must fit the class count', () => {
   expect(() => checkLabels(dataOf([0, 1, 2], 3))).not.toThrow();
-  for (const bad of [3, -1, 0.5, Number.NaN]) {
+  for (const bad of [3, -2, 0.5, Number.NaN]) {
     expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(DataError);
     expect(() => checkLabels(dataOf([0, bad], 3))).toThrow(
       /^faces: expected labels from 0 to 2, got .* for picture 1\n/,
     );
   }
+});
+
+test('people must be known', () => {
+  expect(() => checkLabels(dataOf([0, -1], 3))).toThrow(
+    /^faces: expected the person of every picture, but that of a\/1\.jpg/,
+  );
+  expect(() => checkLabels(dataOf([-1, -1], 0))).toThrow(
+    /^faces: expected a set whose people are known, but it names none/,
+  );
 });
 
 test('the number of steps: whole batches of each epoch, or maxSteps', () => {
