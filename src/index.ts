@@ -92,8 +92,30 @@ export {
 export { defineOp, nonDifferentiable, type Op, type OpRecord } from './ops/define.ts';
 export * from './ops/index.ts';
 export { elementwise, pointwise } from './ops/pointwise.ts';
+export { type AdadeltaOptions, adadelta } from './optim/adadelta.ts';
+export { type AdagradOptions, adagrad } from './optim/adagrad.ts';
+export { type AdamOptions, adam, adamW } from './optim/adam.ts';
+export { clipByGlobalNorm, clipByValue } from './optim/clip.ts';
+export { type Ema, type EmaOptions, ema } from './optim/ema.ts';
+export { type LambOptions, lamb } from './optim/lamb.ts';
+export { type LarsOptions, lars } from './optim/lars.ts';
 export type { Optimizer } from './optim/optimizer.ts';
+export { type PlateauOptions, type PlateauState, plateauNext, plateauStart } from './optim/plateau.ts';
+export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
 export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
+export {
+  constantRate,
+  cosineRate,
+  epochsToSteps,
+  type OneCycleOptions,
+  oneCycleRate,
+  piecewiseRate,
+  polyRate,
+  type RateSchedule,
+  scaledToBatch,
+  stepRate,
+  warmUp,
+} from './optim/schedules.ts';
 export { type SgdOptions, sgd } from './optim/sgd.ts';
 export { accumulate } from './plan/accumulate.ts';
 export { checkpoint } from './plan/checkpoint.ts';

@@ -8,10 +8,10 @@
 import { UsageError } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Parameter } from '../nn/module.ts';
-import { StateBuffer } from '../nn/module.ts';
 import { add, mul, sub } from '../ops/pointwise.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import type { Optimizer } from './optimizer.ts';
+import { slotsOf } from './slots.ts';
 
 export interface SgdOptions {
   /** Default 0.9. */
@@ -33,11 +33,7 @@ export function sgd(
     throw new UsageError(
       'sgd: expected a momentum above 0 for Nesterov momentum, got 0\nSet momentum, or leave nesterov out.',
     );
-  const slots = parameters.map((p) => {
-    const v = new StateBuffer(p.shape);
-    v.name = `${p.name}.velocity`;
-    return v;
-  });
+  const slots = slotsOf(parameters, 'velocity');
   return {
     parameters,
     state: momentum ? slots : [],

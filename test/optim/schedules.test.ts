@@ -1,0 +1,130 @@
+/** Schedules against the rates of torch.optim.lr_scheduler (test/reference/schedules.py). */
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type PlateauOptions, plateauNext, plateauStart } from '../../src/optim/plateau.ts';
+import { lrAt } from '../../src/optim/schedule.ts';
+import {
+  constantRate,
+  cosineRate,
+  epochsToSteps,
+  oneCycleRate,
+  piecewiseRate,
+  polyRate,
+  type RateSchedule,
+  scaledToBatch,
+  stepRate,
+  warmUp,
+} from '../../src/optim/schedules.ts';
+
+const torch = JSON.parse(readFileSync(new URL('../reference/schedules.json', import.meta.url), 'utf8')) as Record<
+  'step' | 'poly' | 'cosine' | 'oneCycle' | 'oneCycleOptions' | 'warmDelayed' | 'warmAtOnce',
+  number[]
+> & { results: number[]; plateaus: { options: PlateauOptions; rates: number[] }[] };
+
+// PyTorch goes from rate to rate in float64, so that its own rounding gathers over the steps.
+const close = (got: number, want: number, what: string) =>
+  expect(Math.abs(got - want), what).toBeLessThanOrEqual(1e-12 * Math.max(want, 0.1));
+
+describe('schedules', () => {
+  const schedules: readonly (readonly [keyof typeof torch, RateSchedule])[] = [
+    ['step', stepRate(0.1, [15, 4, 9])],
+    ['step', piecewiseRate([4, 9, 15], [0.1, 0.01, 0.001, 0.0001])],
+    ['poly', polyRate(0.1, 12, { power: 2 })],
+    ['cosine', cosineRate(0.1, 15, { end: 0.002 })],
+    ['oneCycle', oneCycleRate(0.1, 20)],
+    ['oneCycleOptions', oneCycleRate(0.1, 17, { rise: 0.4, divFactor: 10, finalDivFactor: 100 })],
+    ['warmDelayed', warmUp(5, cosineRate(0.1, 10), { delay: true })],
+    ['warmAtOnce', warmUp(5, stepRate(0.1, [3, 8], 0.5))],
+  ];
+  it.each(schedules)('%s as PyTorch', (name, rate) => {
+    const want = torch[name] as number[];
+    expect(want.length).toBeGreaterThan(10);
+    want.forEach((lr, step) => {
+      close(rate(step), lr, `step ${step}`);
+    });
+  });
+
+  it('keep their last rate when they are over', () => {
+    expect(polyRate(0.1, 10, { end: 0.01 })(1000)).toBe(0.01);
+    expect(cosineRate(0.1, 10, { end: 0.01 })(1000)).toBe(0.01);
+    const cycle = oneCycleRate(0.1, 10);
+    expect(cycle(1000)).toBe(cycle(9));
+  });
+
+  it('a warm-up of steps is the schedule of the training runs', () => {
+    fc.assert(
+      fc.property(fc.nat(50), fc.array(fc.nat(60)), fc.nat(80), (warmupSteps, milestoneSteps, step) => {
+        const rate = warmUp(warmupSteps, stepRate(0.1, milestoneSteps, 0.5));
+        close(rate(step), lrAt(step, { lr: 0.1, warmupSteps, milestoneSteps, gamma: 0.5 }), 'rate');
+      }),
+    );
+  });
+
+  it('epochs are steps', () => {
+    expect(epochsToSteps([12, 15, 18.5], 100)).toEqual([1200, 1500, 1850]);
+    expect(epochsToSteps([0.333], 10)).toEqual([3]);
+  });
+
+  it('scale to the batch', () => {
+    const given = { rates: [0.004, 0.002], steps: [40_000, 60_000] };
+    // k = floor(512/200) = 2.
+    expect(scaledToBatch(given, { base: 512, batch: 200, rule: 'whole' })).toEqual({
+      rates: [0.002, 0.001],
+      steps: [80_000, 120_000],
+    });
+    expect(scaledToBatch(given, { base: 512, batch: 1024 })).toEqual({
+      rates: [0.008, 0.004],
+      steps: [20_000, 30_000],
+    });
+    expect(scaledToBatch(given, { base: 512, batch: 512, rule: 'whole' })).toEqual(given);
+    expect(() => scaledToBatch(given, { base: 512, batch: 513, rule: 'whole' })).toThrow(
+      "scaledToBatch: expected a batch of at most 512 for the rule 'whole', got 513",
+    );
+  });
+
+  it.each([
+    [() => constantRate(Number.NaN), 'constantRate: expected a rate of at least 0, got NaN'],
+    [() => piecewiseRate([1], [0.1]), 'piecewiseRate: expected 2 rates for 1 boundaries, got 1'],
+    [() => piecewiseRate([2, 1], [1, 2, 3]), 'piecewiseRate: expected boundaries that rise, got 1 at 1'],
+    [() => stepRate(0.1, [], 0), 'stepRate: expected gamma above 0, got 0'],
+    [() => epochsToSteps([1], 0), 'epochsToSteps: expected a whole number of steps above 0, got 0'],
+    [() => polyRate(0.1, 1.5), 'polyRate: expected a whole number of steps above 0, got 1.5'],
+    [() => polyRate(0.1, 10, { power: 0 }), 'polyRate: expected a power above 0, got 0'],
+    [() => cosineRate(0.1, 10, { end: -1 }), 'cosineRate: expected a rate of at least 0, got -1'],
+    [() => oneCycleRate(0.1, 3), 'oneCycleRate: expected rise·steps between 1 and the steps, got 0.3 of 3'],
+    [() => oneCycleRate(0.1, 30, { divFactor: 0 }), 'oneCycleRate: expected factors above 0, got 0'],
+    [() => warmUp(-1, constantRate(1)), 'warmUp: expected a whole number of steps above 0, got -1'],
+    [() => scaledToBatch({ rates: [], steps: [] }, { base: 512, batch: 0 }), 'expected batch sizes above 0, got 0'],
+  ] as const)('refuse what makes no sense: %s', (make, message) => {
+    expect(make).toThrow(message);
+  });
+});
+
+describe('plateau', () => {
+  it.each(torch.plateaus.map((p) => [p.options, p.rates] as const))('%j as PyTorch', (options, rates) => {
+    let state = plateauStart(0.1);
+    const got = torch.results.map((metric) => {
+      // A checkpoint holds the state as JSON.
+      state = plateauNext(JSON.parse(JSON.stringify(state)), metric, options);
+      return state.lr;
+    });
+    expect(new Set(rates).size).toBeGreaterThan(1);
+    got.forEach((lr, i) => {
+      close(lr, rates[i]!, `result ${i}`);
+    });
+  });
+
+  it('takes no NaN for an improvement', () => {
+    const state = plateauNext(plateauStart(1), Number.NaN, { patience: 3 });
+    expect(state).toEqual({ lr: 1, best: null, bad: 1, cooldown: 0 });
+    expect(plateauNext(state, 5)).toEqual({ lr: 1, best: 5, bad: 0, cooldown: 0 });
+  });
+
+  it('refuses what makes no sense', () => {
+    expect(() => plateauNext(plateauStart(1), 1, { factor: 1 })).toThrow('expected a factor in (0, 1), got 1');
+    expect(() => plateauNext(plateauStart(1), 1, { patience: -1 })).toThrow(
+      'expected a patience of at least 0, got -1',
+    );
+  });
+});
