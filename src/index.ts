@@ -69,11 +69,27 @@ export * as filters from './image/filters.ts';
 export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
 export { contactSheet, type SheetOptions } from './image/sheet.ts';
 export { architectures, create, describeNetwork, networkOf } from './models/index.ts';
+export {
+  type IrAttention,
+  type IrDepth,
+  IrNet,
+  type IrNetOptions,
+  type IrOutput,
+  IrUnit,
+  irDepths,
+} from './models/irNet.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
-export { defaultPreprocessing, type FaceNetwork, type Preprocessing, preprocess } from './models/network.ts';
+export {
+  defaultPreprocessing,
+  type FaceNetwork,
+  type FrameOptions,
+  type Preprocessing,
+  preprocess,
+} from './models/network.ts';
 export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
+export { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from './nn/attention.ts';
 export { constantInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
-export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, PReLU } from './nn/layers.ts';
+export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, Dropout, Linear, PReLU } from './nn/layers.ts';
 export {
   type Init,
   initialize,

@@ -5,14 +5,21 @@
  * of its checkpoint, so that a weights file alone is enough to use it.
  */
 import { DataError, UsageError } from '../core/errors.ts';
+import { IrNet, type IrNetOptions, irDepths } from './irNet.ts';
 import { MobileFaceNet, type MobileFaceNetOptions } from './mobileFaceNet.ts';
 import type { FaceNetwork, Preprocessing } from './network.ts';
 
 type Builder = (options: Readonly<Record<string, unknown>>) => FaceNetwork;
 
-/** Every architecture by its name in lower case. */
+/**
+ * Every architecture by its name in lower case: `mobilefacenet`, `ir` (options choose its depth and attention), and by
+ * short names `ir-50`, `ir-se-50` and so on, which are the architecture `ir` with options and are stored as such.
+ */
 export const architectures: ReadonlyMap<string, Builder> = new Map<string, Builder>([
   ['mobilefacenet', (o) => new MobileFaceNet(o as MobileFaceNetOptions)],
+  ['ir', (o) => new IrNet(o as IrNetOptions)],
+  ...irDepths.map((depth): [string, Builder] => [`ir-${depth}`, (o) => new IrNet({ depth, ...o })]),
+  ...irDepths.map((depth): [string, Builder] => [`ir-se-${depth}`, (o) => new IrNet({ depth, attention: 'se', ...o })]),
 ]);
 
 /**

@@ -2,14 +2,13 @@
  * MobileFaceNet: Chen, Liu, Gao, Han 2018, "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on
  * Mobile Devices" (arXiv 1804.07573), table 1. 1,003,136 parameters and 221.0 M multiply-adds at 112×112.
  */
-import { UsageError } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { ConvBlock } from '../nn/layers.ts';
 import { Module, nameTree } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
 import { add } from '../ops/pointwise.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { defaultPreprocessing, type FaceNetwork, type Preprocessing } from './network.ts';
+import { checkFrame, defaultPreprocessing, type FaceNetwork, type Preprocessing, scaleChannels } from './network.ts';
 
 /** Inverted residual: 1×1 to t·in, depthwise 3×3, linear 1×1 to out; identity added where stride is 1 and in = out. */
 export class Bottleneck extends Module {
@@ -63,21 +62,11 @@ export class MobileFaceNet extends Module implements FaceNetwork {
   constructor(options: MobileFaceNetOptions = {}) {
     super();
     const { embeddingSize = 128, inputSize = [112, 112], width = 1 } = options;
+    checkFrame('MobileFaceNet', { embeddingSize, inputSize, width });
     const [h, w] = inputSize;
-    if (h % 16 || w % 16 || h < 16 || w < 16)
-      throw new UsageError(
-        `MobileFaceNet: expected an input size in multiples of 16, got ${h}x${w}\nUse 112x112, 112x96 or 96x96.`,
-      );
-    if (!(width > 0))
-      throw new UsageError(`MobileFaceNet: expected a width above 0, got ${width}\nUse 1 for the paper's network.`);
-    if (!Number.isInteger(embeddingSize) || embeddingSize < 1)
-      throw new UsageError(
-        `MobileFaceNet: expected a whole embedding size of at least 1, got ${embeddingSize}\nUse 128 for the paper's network.`,
-      );
     this.options = { embeddingSize, inputSize, width };
     this.preprocessing = { ...defaultPreprocessing, inputSize };
-    // Channel counts stay multiples of 8, which is what the kernels' vectors are.
-    const scaled = (c: number) => Math.max(8, Math.round((c * width) / 8) * 8);
+    const scaled = (c: number) => scaleChannels(c, width);
     const first = scaled(64);
     this.stem = new ConvBlock(3, first, { kernel: 3, stride: 2, padding: 1 });
     this.stemDepthwise = new ConvBlock(first, first, { kernel: 3, padding: 1, groups: first });

@@ -1,12 +1,16 @@
 /** Layers: the field's building blocks under PyTorch's names. Images are NHWC, weights [kh, kw, Cin/groups, Cout]. */
+import { UsageError } from '../core/errors.ts';
+import { fold, keyOf } from '../core/random.ts';
 import { sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { batchNorm, normalize } from '../ops/batchNorm.ts';
 import { conv2d } from '../ops/conv2d.ts';
 import type { ConvOptions } from '../ops/convolution.ts';
+import { linear } from '../ops/matmul.ts';
 import { add, mul, prelu } from '../ops/pointwise.ts';
+import { dropout } from '../ops/random.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { constantInit, convInit } from './init.ts';
+import { constantInit, convInit, xavierUniform } from './init.ts';
 import { Module, Parameter, StateBuffer } from './module.ts';
 
 export interface Conv2dOptions extends ConvOptions {
@@ -72,6 +76,37 @@ export class PReLU extends Module {
   }
   protected forward(x: Tensor): Tensor {
     return prelu(x, this.weight.tensor);
+  }
+}
+
+/** y = x·weight + bias over the last axis: [.., in] → [.., out]. The weight is [in, out]; the bias can be left out. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  constructor(inputs: number, outputs: number, { bias = true } = {}) {
+    super();
+    this.weight = new Parameter([inputs, outputs], xavierUniform);
+    this.bias = bias ? new Parameter([outputs], constantInit(0)) : undefined;
+  }
+  protected forward(x: Tensor): Tensor {
+    return linear(x, this.weight.tensor, this.bias?.tensor);
+  }
+}
+
+/**
+ * In training sets each element to 0 with probability `rate` and divides the others by 1 − rate; else the identity. Draws
+ * come from the call's key (`ctx.key`) and the module's own path, so two dropouts of a network differ.
+ */
+export class Dropout extends Module {
+  readonly rate: number;
+  constructor(rate: number) {
+    super();
+    if (!(rate >= 0 && rate < 1))
+      throw new UsageError(`Dropout: expected a rate in [0, 1), got ${rate}\nPass the share of elements to drop.`);
+    this.rate = rate;
+  }
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    return dropout(x, this.rate, ctx, fold(keyOf(0), this.path)[0]);
   }
 }
 

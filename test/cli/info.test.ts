@@ -26,6 +26,17 @@ it('MobileFaceNet by name', async () => {
   expect(human.stdout).toMatch(/Input: 96x112 pixels/);
 });
 
+it('a network by its short name', async () => {
+  const { code, stdout } = await facegrad(['info', 'ir-se-50', '--json']);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({
+    architecture: 'ir',
+    parameters: 43_813_568,
+    multiplyAdds: 6_309_553_664,
+    options: { depth: 50, attention: 'se', embeddingSize: 512, inputSize: [112, 112], dropout: 0.4 },
+  });
+});
+
 it('a weights file, with its evaluation', async () => {
   const path = join(folder, 'w.safetensors');
   const verification = {
@@ -49,7 +60,7 @@ it('a weights file, with its evaluation', async () => {
 it('bad input: one clear message and exit code', async () => {
   const cases: [string[], number, RegExp][] = [
     [['info'], 2, /missing required argument 'model'/],
-    [['info', 'mobilefacnet'], 2, /one of the networks mobilefacenet, got 'mobilefacnet'/],
+    [['info', 'mobilefacnet'], 2, /one of the networks mobilefacenet, ir, .*, got 'mobilefacnet'/],
     [['info', 'mobilefacenet', '--input-size', '50'], 2, /--input-size expected HEIGHTxWIDTH, got '50'/],
     [['info', 'mobilefacenet', '--input-size', '50x50'], 2, /multiples of 16, got 50x50/],
     [['info', 'mobilefacenet', '--width', 'wide'], 2, /--width expected a number, got 'wide'/],

@@ -1,0 +1,182 @@
+/**
+ * IR and SE-IR ResNets: residual networks (He et al. 2015, arXiv 1512.03385, in the pre-activation order of 1603.05027)
+ * with the face field's changes of ArcFace (Deng et al. 2019, arXiv 1801.07698): a 3×3 stem of stride 1, the unit BN, conv,
+ * BN, PReLU, conv, BN, and the output BN, dropout, dense, BN. Optional attention at the end of each unit's branch.
+ *
+ * Implementations differ in small things, each an option here. With the defaults, depth 50 has 43,590,848 parameters and
+ * 6.309 G multiply-adds at 112×112; without the units' middle batch norm and with pooled shortcuts 43,574,976 and 6.296 G.
+ */
+import { UsageError } from '../core/errors.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from '../nn/attention.ts';
+import { BatchNorm, Conv2d, ConvBlock, Dropout, Linear, PReLU } from '../nn/layers.ts';
+import { Module, nameTree } from '../nn/module.ts';
+import { reshape } from '../ops/movement.ts';
+import { add } from '../ops/pointwise.ts';
+import { globalAvgPool, maxPool } from '../ops/pool.ts';
+import type { TraceContext } from '../plan/trace.ts';
+import {
+  checkFrame,
+  defaultPreprocessing,
+  type FaceNetwork,
+  type FrameOptions,
+  type Preprocessing,
+  scaleChannels,
+} from './network.ts';
+
+/** Units of the four stages by depth. From 101 on these are the counts of ResNet's bottlenecks, with units of two 3×3. */
+const unitsOf = {
+  18: [2, 2, 2, 2],
+  34: [3, 4, 6, 3],
+  50: [3, 4, 14, 3],
+  74: [3, 6, 24, 3],
+  90: [3, 8, 30, 3],
+  100: [3, 13, 30, 3],
+  101: [3, 4, 23, 3],
+  152: [3, 8, 36, 3],
+  200: [3, 24, 36, 3],
+} as const;
+
+const attentions = {
+  none: () => undefined,
+  se: (channels: number) => new SqueezeExcite(channels),
+  cam: (channels: number) => new ChannelAttention(channels),
+  sam: () => new SpatialAttention(),
+  cbam: (channels: number) => new Cbam(channels),
+};
+
+export type IrDepth = keyof typeof unitsOf;
+export const irDepths = Object.keys(unitsOf).map(Number) as readonly IrDepth[];
+export type IrAttention = keyof typeof attentions;
+/**
+ * From the last map to the embedding. `E`: BN, dropout, dense on all of the map, BN (ArcFace's option E). `GDC`: a depthwise
+ * convolution as large as the map and BN in place of the first BN. `GAP`: BN and the mean over the map before the dense layer.
+ */
+export type IrOutput = 'E' | 'GDC' | 'GAP';
+
+export interface IrNetOptions extends Partial<FrameOptions> {
+  /** 18, 34, 50, 74, 90, 100, 101, 152 or 200. Default 50. */
+  readonly depth?: IrDepth;
+  /** At the end of each unit's branch. Default 'none'; 'se' makes the SE-IR networks. */
+  readonly attention?: IrAttention;
+  /** Whether a batch norm follows the first convolution of each unit. Default true. */
+  readonly midBatchNorm?: boolean;
+  /**
+   * Shortcut of the units with stride 2: 'conv' is a 1×1 convolution and BN; 'pool' takes every other pixel where the
+   * channels stay the same (the first stage). Default 'conv'.
+   */
+  readonly shortcut?: 'conv' | 'pool';
+  /** Default 'E'. */
+  readonly output?: IrOutput;
+  /** Share of numbers dropped before the dense layer while training. Default 0.4 for output E, 0 for the others. */
+  readonly dropout?: number;
+}
+
+type UnitOptions = Pick<Required<IrNetOptions>, 'attention' | 'midBatchNorm' | 'shortcut'>;
+
+/** Improved residual unit: x + branch, the branch BN, conv 3×3, [BN], PReLU, conv 3×3 with the stride, BN, [attention]. */
+export class IrUnit extends Module {
+  readonly bn1: BatchNorm;
+  readonly conv1: Conv2d;
+  readonly bn2: BatchNorm | undefined;
+  readonly prelu: PReLU;
+  readonly conv2: Conv2d;
+  readonly bn3: BatchNorm;
+  readonly attention: Module | undefined;
+  readonly shortcut: ConvBlock | undefined;
+  private readonly stride: number;
+  constructor(inputs: number, outputs: number, stride: number, options: UnitOptions) {
+    super();
+    this.bn1 = new BatchNorm(inputs);
+    this.conv1 = new Conv2d(inputs, outputs, { kernel: 3, padding: 1 });
+    this.bn2 = options.midBatchNorm ? new BatchNorm(outputs) : undefined;
+    this.prelu = new PReLU(outputs);
+    this.conv2 = new Conv2d(outputs, outputs, { kernel: 3, stride, padding: 1 });
+    this.bn3 = new BatchNorm(outputs);
+    this.attention = attentions[options.attention](outputs);
+    const convolved = inputs !== outputs || (stride > 1 && options.shortcut === 'conv');
+    this.shortcut = convolved ? new ConvBlock(inputs, outputs, { kernel: 1, stride, linear: true }) : undefined;
+    this.stride = stride;
+  }
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    let y = this.conv1.call(this.bn1.call(x, ctx), ctx);
+    if (this.bn2) y = this.bn2.call(y, ctx);
+    y = this.bn3.call(this.conv2.call(this.prelu.call(y, ctx), ctx), ctx);
+    if (this.attention) y = this.attention.call(y, ctx);
+    const { stride, shortcut } = this;
+    return add(shortcut ? shortcut.call(x, ctx) : stride > 1 ? maxPool(x, { kernel: 1, stride }) : x, y);
+  }
+}
+
+/** The last map [N, h, w, C] to embeddings [N, d]. The dense layer's rows are in the order h, w, C. */
+class Output extends Module {
+  readonly bn: BatchNorm | undefined;
+  readonly depthwise: ConvBlock | undefined;
+  readonly dropout: Dropout;
+  readonly fc: Linear;
+  readonly embedding: BatchNorm;
+  private readonly pooled: boolean;
+  constructor(kind: IrOutput, h: number, w: number, channels: number, embeddingSize: number, dropout: number) {
+    super();
+    if (kind === 'GDC')
+      this.depthwise = new ConvBlock(channels, channels, { kernel: [h, w], groups: channels, linear: true });
+    else this.bn = new BatchNorm(channels);
+    this.pooled = kind === 'GAP';
+    this.dropout = new Dropout(dropout);
+    this.fc = new Linear(kind === 'E' ? h * w * channels : channels, embeddingSize);
+    this.embedding = new BatchNorm(embeddingSize);
+  }
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    let y = (this.depthwise ?? this.bn)!.call(x, ctx);
+    if (this.pooled) y = globalAvgPool(y);
+    y = this.dropout.call(y, ctx);
+    return this.embedding.call(this.fc.call(reshape(y, [x.shape[0]!, y.size / x.shape[0]!]), ctx), ctx);
+  }
+}
+
+export class IrNet extends Module implements FaceNetwork {
+  readonly architecture = 'ir';
+  readonly options: Required<IrNetOptions>;
+  readonly preprocessing: Preprocessing;
+  readonly stem: ConvBlock;
+  readonly units: IrUnit[] = [];
+  readonly output: Output;
+
+  constructor(options: IrNetOptions = {}) {
+    super();
+    const { depth = 50, attention = 'none', midBatchNorm = true, shortcut = 'conv', output = 'E' } = options;
+    const { embeddingSize = 512, inputSize = [112, 112], width = 1, dropout = output === 'E' ? 0.4 : 0 } = options;
+    checkFrame('IrNet', { embeddingSize, inputSize, width });
+    // Options may come from a file.
+    const oneOf = (name: string, got: unknown, known: readonly unknown[]) => {
+      if (!known.includes(got))
+        throw new UsageError(`IrNet: expected ${name} ${known.join(', ')}, got ${got}\nUse one of these.`);
+    };
+    oneOf('a depth of', depth, irDepths);
+    oneOf('the attention', attention, Object.keys(attentions));
+    oneOf('midBatchNorm', midBatchNorm, [true, false]);
+    oneOf('the shortcut', shortcut, ['conv', 'pool']);
+    oneOf('the output', output, ['E', 'GDC', 'GAP']);
+    this.options = { depth, attention, midBatchNorm, shortcut, output, dropout, embeddingSize, inputSize, width };
+    this.preprocessing = { ...defaultPreprocessing, inputSize };
+    let c = scaleChannels(64, width);
+    this.stem = new ConvBlock(3, c, { kernel: 3, padding: 1 });
+    unitsOf[depth].forEach((n, stage) => {
+      const out = scaleChannels(64 * 2 ** stage, width);
+      for (let i = 0; i < n; i++) {
+        this.units.push(new IrUnit(c, out, i === 0 ? 2 : 1, { attention, midBatchNorm, shortcut }));
+        c = out;
+      }
+    });
+    const [h, w] = inputSize;
+    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, dropout);
+    nameTree(this);
+  }
+
+  /** Normalised images [N, H, W, 3] to embeddings [N, d], not normalised. Training with dropout takes a key. */
+  protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    let y = this.stem.call(x, ctx); // [N, H, W, 64]
+    for (const u of this.units) y = u.call(y, ctx); // [N, H/16, W/16, 512]
+    return this.output.call(y, ctx);
+  }
+}
