@@ -49,7 +49,22 @@ export {
 /** Arithmetic per element as data: what `elementwise`, `pointwise` and margin heads are made of. */
 export * as expr from './expr/nodes.ts';
 export { grad } from './grad.ts';
+export { AdaCos, type AdaCosOptions, adaCosScale } from './heads/adaCos.ts';
+export { AdaFace, type AdaFaceOptions, adaFaceLogits } from './heads/adaFace.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
+export {
+  CombinedMargin,
+  type CombinedMarginOptions,
+  combinedMarginLogits,
+  multiMargin,
+} from './heads/combinedMargin.ts';
+export { CosFace, type CosFaceOptions, cosFaceLogits } from './heads/cosFace.ts';
+export { CurricularFace, type CurricularFaceOptions, curricularFaceLogits } from './heads/curricularFace.ts';
+export { Head, type HeadOptions, targetLogitCurve } from './heads/head.ts';
+export { MagFace, type MagFaceOptions, magFaceLogits } from './heads/magFace.ts';
+export { NormFace, type NormFaceOptions, normFaceLogits, Softmax, type SoftmaxOptions } from './heads/softmax.ts';
+export { SphereFace, type SphereFaceOptions, sphereFaceLogits } from './heads/sphereFace.ts';
+export { SubCenterArcFace, type SubCenterArcFaceOptions } from './heads/subCenterArcFace.ts';
 export {
   type Affine,
   alignFace,

@@ -9,14 +9,11 @@ import { UsageError } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
-import { xavierUniform } from '../nn/init.ts';
-import { Module, nameTree, Parameter } from '../nn/module.ts';
+import { nameTree } from '../nn/module.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
+import { angularMargin, Head, type HeadOptions } from './head.ts';
 
-export interface ArcFaceOptions {
-  readonly classes: number;
-  /** Length of the embeddings. Default 128. */
-  readonly embeddingSize?: number;
+export interface ArcFaceOptions extends HeadOptions {
   /** Scale of the logits. Default 64. */
   readonly s?: number;
   /** Margin in radians, 0 to π/2. Default 0.5. */
@@ -25,52 +22,30 @@ export interface ArcFaceOptions {
   readonly easyMargin?: boolean;
 }
 
-/** 1 − c² is kept above this, so that the gradient of its root stays finite at c = ±1. */
-const floor = 1e-7;
-
 /** ArcFace's target and other logits as expressions of the cosine. */
 export function arcFaceLogits({
   s = 64,
   m = 0.5,
   easyMargin = false,
 }: Pick<ArcFaceOptions, 's' | 'm' | 'easyMargin'> = {}): MarginLogits {
-  const target = (c: Expr): Expr => {
-    const sine = E.sqrt(E.max(E.sub(1, E.mul(c, c)), floor));
-    const phi = E.sub(E.mul(c, Math.cos(m)), E.mul(sine, Math.sin(m)));
-    const kept = easyMargin
-      ? E.where(E.gt(c, 0), phi, c)
-      : E.where(E.gt(c, Math.cos(Math.PI - m)), phi, E.sub(c, m * Math.sin(m)));
-    return E.mul(kept, s);
-  };
+  const target = (c: Expr): Expr => E.mul(angularMargin(c, m, easyMargin), s);
   return { target, nonTarget: (c) => E.mul(c, s) };
 }
 
 /** The ArcFace head: class centres [C, d] and the loss over them. */
-export class ArcFace extends Module {
-  readonly weight: Parameter;
+export class ArcFace extends Head {
   readonly options: Required<ArcFaceOptions>;
   constructor(options: ArcFaceOptions) {
-    super();
     const { classes, embeddingSize = 128, s = 64, m = 0.5, easyMargin = false } = options;
-    if (!Number.isInteger(classes) || classes < 2)
-      throw new UsageError(
-        `ArcFace: expected at least 2 classes, got ${classes}\nPass the number of people in the training set.`,
-      );
+    super('ArcFace', { classes, embeddingSize });
     if (!(s > 0)) throw new UsageError(`ArcFace: expected a scale s above 0, got ${s}\nThe paper uses 64.`);
     if (!(m >= 0 && m <= Math.PI / 2))
       throw new UsageError(`ArcFace: expected a margin m between 0 and π/2 radians, got ${m}\nThe paper uses 0.5.`);
     this.options = { classes, embeddingSize, s, m, easyMargin };
-    this.weight = new Parameter([classes, embeddingSize], xavierUniform);
     nameTree(this, 'arcface');
   }
   /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
     return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options));
-  }
-  /** Cosines to all class centres are what the head computes outside of training. */
-  protected forward(): Tensor {
-    throw new UsageError(
-      'ArcFace: expected a call of loss(embeddings, labels), got a plain call\nA head has no output of its own.',
-    );
   }
 }

@@ -51,11 +51,13 @@ export { type DropoutContext, dropout, randomUniform } from './random.ts';
 export { argMax, argMin, logSumExp, max, mean, min, stopGradient, sum } from './reduce.ts';
 export { resize } from './resize.ts';
 export {
+  type ClassCosines,
   crossEntropy,
   hits,
   l2Normalize,
   logSoftmax,
   type MarginLogits,
+  type MarginSoftmaxOptions,
   type MarginSoftmaxResult,
   marginSoftmax,
   softmax,

@@ -76,17 +76,34 @@ export interface MarginSoftmaxResult {
   readonly hits: Tensor;
 }
 
+/** The cosines of a batch to its class centres, as what a loss derives its row scalars from. */
+export interface ClassCosines {
+  /** Cosine to the own class centre, [B]. */
+  readonly targetCos: Tensor;
+  /** log Σ exp(logit) over all classes but the own, [B]; the logit is an expression of the cosine and scalars. */
+  otherLogSumExp(logit: (cos: Expr, ...scalars: Expr[]) => Expr, scalars?: readonly Tensor[]): Tensor;
+}
+
+export interface MarginSoftmaxOptions {
+  /** Classes per block. Default 2048. */
+  readonly block?: number;
+  /** [B] or scalars, handed to the expressions; or what derives them from the cosines. Gradients flow into them. */
+  readonly rowScalars?: readonly Tensor[] | ((cosines: ClassCosines) => readonly Tensor[]);
+  /** Centres per class, the nearest of which counts: w is [C·K, d] with a class's centres side by side. Default 1. */
+  readonly centresPerClass?: number;
+}
+
 /**
  * Mean cross-entropy of a margin softmax: embeddings x [B, d] and class centres w [C, d] are normalised, logits are
  * expressions of their cosines, labels are int32 [B]. Classes are taken in blocks, so beside the B·C cosines no value of
- * that size is stored. `rowScalars` ([B] each) are handed to the expressions.
+ * that size is stored.
  */
 export function marginSoftmax(
   x: Tensor,
   w: Tensor,
   labels: Tensor,
   logits: MarginLogits,
-  { block = 2048, rowScalars = [] as readonly Tensor[] } = {},
+  { block = 2048, rowScalars = [], centresPerClass = 1 }: MarginSoftmaxOptions = {},
 ): MarginSoftmaxResult {
   if (x.rank !== 2 || w.rank !== 2 || x.shape[1] !== w.shape[1])
     throw shapeError(
@@ -97,18 +114,28 @@ export function marginSoftmax(
     );
   checkLabels('marginSoftmax', x, labels);
   if (!(block >= 1)) throw new ShapeError(`marginSoftmax: expected a block of at least 1 class, got ${block}`);
+  if (!(Number.isInteger(centresPerClass) && centresPerClass >= 1 && w.shape[0]! % centresPerClass === 0))
+    throw shapeError(
+      'marginSoftmax',
+      `rows of w that divide into classes of ${centresPerClass} centres`,
+      { w },
+      'Give w one row per centre, the centres of a class side by side.',
+    );
   const [b] = x.shape as [number, number];
-  const classes = w.shape[0]!;
+  const classes = w.shape[0]! / centresPerClass;
   const sizes = Array.from({ length: Math.ceil(classes / block) }, (_, i) => Math.min(block, classes - i * block));
   const unit = l2Normalize(x);
   const label = reshape(labels, [b, 1]);
-  const column = (t: Tensor) => reshape(t, [b, 1]);
-  const scalars = rowScalars.map(column);
+  const column = (t: Tensor) => (t.rank === 0 ? t : reshape(t, [b, 1]));
 
-  const blocks = split(w, sizes).map((wb, i) => ({
-    cos: matmul(unit, l2Normalize(wb), { transB: true }), // [B, block]
-    ids: classIds(i * block, sizes[i]!),
-  }));
+  const rows = sizes.map((n) => n * centresPerClass);
+  const blocks = split(w, rows).map((wb, i) => {
+    const toCentres = matmul(unit, l2Normalize(wb), { transB: true }); // [B, block · K]
+    return {
+      cos: centresPerClass === 1 ? toCentres : max(reshape(toCentres, [b, sizes[i]!, centresPerClass]), 2), // [B, block]
+      ids: classIds(i * block, sizes[i]!),
+    };
+  });
   const isTarget = E.eq(E.input(1), E.input(2));
   const total = (parts: readonly Tensor[], join: (p: Tensor, q: Tensor) => Tensor) => parts.reduce(join);
   const targetCos = total(
@@ -117,16 +144,11 @@ export function marginSoftmax(
     ),
     add,
   );
-  const own = elementwise('targetLogit', logits.target(...(rowExprs(1 + rowScalars.length) as [Expr, ...Expr[]])), [
-    targetCos,
-    ...rowScalars,
-  ]);
 
-  const ct = column(targetCos);
-  const other = logits.nonTarget(E.input(0), E.input(3), ...rowScalars.map((_, i) => E.input(4 + i)));
   const lowest = -3.4028235e38;
-  const parts = blocks.map(({ cos, ids }) => {
-    const operands = [cos, label, ids, ct, ...scalars];
+  /** Largest logit of a block's other classes and Σ exp(logit − largest); `other` reads `extra` from operand 3 on. */
+  const massOf = ({ cos, ids }: (typeof blocks)[number], other: Expr, extra: readonly Tensor[]) => {
+    const operands = [cos, label, ids, ...extra];
     const top = stopGradient(max(elementwise('otherLogit', E.where(isTarget, E.constant(lowest), other), operands), 1));
     const shift = E.input(operands.length);
     const mass = sum(
@@ -136,21 +158,42 @@ export function marginSoftmax(
       ]),
       1,
     );
-    const nearest = max(elementwise('otherCos', E.where(isTarget, E.constant(-2), E.input(0)), [cos, label, ids]), 1);
-    return { top, mass, nearest };
-  });
+    return { top, mass };
+  };
+  const rescaled = (parts: readonly ReturnType<typeof massOf>[], top: Tensor) =>
+    parts.map((p) =>
+      elementwise('rescaledMass', E.mul(E.input(0), E.exp(E.sub(E.input(1), E.input(2)))), [p.mass, p.top, top]),
+    );
+
+  const otherLogSumExp: ClassCosines['otherLogSumExp'] = (logit, given = []) => {
+    const other = logit(E.input(0), ...given.map((_, i) => E.input(3 + i)));
+    const parts = blocks.map((p) => massOf(p, other, given.map(column)));
+    const tops = parts.map((p) => p.top);
+    const top = stopGradient(total(tops, maximum));
+    return elementwise('logShifted', E.add(E.log(E.input(0)), E.input(1)), [total(rescaled(parts, top), add), top]);
+  };
+  const scalars = typeof rowScalars === 'function' ? rowScalars({ targetCos, otherLogSumExp }) : rowScalars;
+
+  const own = elementwise('targetLogit', logits.target(...(rowExprs(1 + scalars.length) as [Expr, ...Expr[]])), [
+    targetCos,
+    ...scalars,
+  ]);
+  const extra = [targetCos, ...scalars].map(column);
+  const other = logits.nonTarget(E.input(0), E.input(3), ...scalars.map((_, i) => E.input(4 + i)));
+  const parts = blocks.map((p) => ({
+    ...massOf(p, other, extra),
+    nearest: max(elementwise('otherCos', E.where(isTarget, E.constant(-2), E.input(0)), [p.cos, label, p.ids]), 1),
+  }));
   const top = stopGradient(total([own, ...parts.map((p) => p.top)], maximum));
-  const scaled = parts.map((p) =>
-    elementwise('rescaledMass', E.mul(E.input(0), E.exp(E.sub(E.input(1), E.input(2)))), [p.mass, p.top, top]),
-  );
-  const all = total([elementwise('targetMass', E.exp(E.sub(E.input(0), E.input(1))), [own, top]), ...scaled], add);
-  const rows = elementwise('crossEntropy', E.sub(E.add(E.log(E.input(0)), E.input(1)), E.input(2)), [all, top, own]);
+  const target = elementwise('targetMass', E.exp(E.sub(E.input(0), E.input(1))), [own, top]);
+  const all = total([target, ...rescaled(parts, top)], add);
+  const losses = elementwise('crossEntropy', E.sub(E.add(E.log(E.input(0)), E.input(1)), E.input(2)), [all, top, own]);
   const nearest = total(
     parts.map((p) => p.nearest),
     maximum,
   );
   return {
-    loss: mean(rows),
+    loss: mean(losses),
     targetCos,
     hits: elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [targetCos, nearest]),
   };

@@ -1,0 +1,92 @@
+/**
+ * AdaFace: Kim, Jain, Liu 2022, "AdaFace: Quality Adaptive Margin for Face Recognition" (arXiv 2204.00964), section 3.3.
+ * The length of an embedding tells the quality of its image. It is standardised by moving statistics and limited,
+ * z = clip(h·(‖x‖ − μ)/(σ + ε), −1, 1), and sets the margins: the target logit is s·(cos(θ − m·z) − (m + m·z)), the others
+ * s·cos θ. Good images (z = 1) are pressed where they are hard, bad ones (z = −1) where they are easy.
+ *
+ * As in the authors' code lengths are limited to 0.001 to 100, ε is 0.001, the angle θ − m·z is limited to 0 to π, lengths
+ * and statistics take no gradient, and every training pass moves μ (20 at first) and σ (100) before they are used:
+ * μ ← 0.99·μ + 0.01·mean.
+ */
+import type { Tensor } from '../core/tensor.ts';
+import * as E from '../expr/nodes.ts';
+import { nameTree, StateBuffer } from '../nn/module.ts';
+import { clamp, elementwise } from '../ops/pointwise.ts';
+import { mean, stopGradient, sum } from '../ops/reduce.ts';
+import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
+import type { TraceContext } from '../plan/trace.ts';
+import { checkOption, checkScale, Head, type HeadOptions, rowNorms, sineOf } from './head.ts';
+
+export interface AdaFaceOptions extends HeadOptions {
+  /** Scale of the logits. Default 64. */
+  readonly s?: number;
+  /** Margin, 0 to π/2: radians for the angle, and half of the largest margin taken from the cosine. Default 0.4. */
+  readonly m?: number;
+  /** How much of the lengths' spread is used before the limit, above 0. Default 0.333. */
+  readonly h?: number;
+  /** Share of the old statistics that is kept, 0 to 1. Default 0.99. */
+  readonly momentum?: number;
+}
+
+/** AdaFace's logits as expressions of the cosine and z. */
+export const adaFaceLogits = ({ s = 64, m = 0.4 }: Pick<AdaFaceOptions, 's' | 'm'> = {}): MarginLogits => ({
+  target(c, z) {
+    const angle = E.mul(z!, -m);
+    const cosine = E.cos(angle);
+    const shifted = E.sub(E.mul(c, cosine), E.mul(sineOf(c), E.sin(angle)));
+    const below = E.and(E.lt(angle, 0), E.gt(c, cosine)); // θ + angle < 0
+    const above = E.and(E.gt(angle, 0), E.lt(c, E.neg(cosine))); // θ + angle > π
+    const limited = E.where(below, 1, E.where(above, -1, shifted));
+    return E.mul(E.sub(limited, E.add(E.mul(z!, m), m)), s);
+  },
+  nonTarget: (c) => E.mul(c, s),
+});
+
+/** The AdaFace head: class centres [C, d], the moving mean and deviation of the lengths, and the loss. */
+export class AdaFace extends Head {
+  readonly normMean: StateBuffer;
+  readonly normStd: StateBuffer;
+  readonly options: Required<AdaFaceOptions>;
+  constructor({ classes, embeddingSize = 128, s = 64, m = 0.4, h = 0.333, momentum = 0.99 }: AdaFaceOptions) {
+    super('AdaFace', { classes, embeddingSize });
+    checkScale('AdaFace', s, 'The paper uses 64.');
+    checkOption('AdaFace', 'a margin m between 0 and π/2', m, m >= 0 && m <= Math.PI / 2, 'The paper uses 0.4.');
+    checkOption('AdaFace', 'h above 0', h, h > 0 && h < Infinity, 'The paper uses 0.333.');
+    checkOption(
+      'AdaFace',
+      'a momentum between 0 and 1',
+      momentum,
+      momentum >= 0 && momentum <= 1,
+      'The paper uses 0.99.',
+    );
+    this.normMean = new StateBuffer([], 20);
+    this.normStd = new StateBuffer([], 100);
+    this.options = { classes, embeddingSize, s, m, h, momentum };
+    nameTree(this, 'adaface');
+  }
+  /** Mean loss of embeddings [B, d] with int32 labels [B]. While training, the statistics move first. */
+  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
+    const norms = stopGradient(clamp(rowNorms(embeddings), 0.001, 100));
+    const [mu, sigma] = this.statistics(norms, ctx);
+    const scaled = E.mul(E.div(E.sub(E.input(0), E.input(1)), E.add(E.input(2), 0.001)), this.options.h);
+    const z = elementwise('quality', E.max(E.min(scaled, 1), -1), [norms, mu, sigma]);
+    return marginSoftmax(embeddings, this.weight.tensor, labels, adaFaceLogits(this.options), { rowScalars: [z] });
+  }
+  private statistics(norms: Tensor, ctx: TraceContext): readonly [Tensor, Tensor] {
+    const before = [this.normMean.tensor, this.normStd.tensor] as const;
+    if (!ctx.training) return before;
+    const [b] = norms.shape as [number];
+    const { momentum } = this.options;
+    const average = mean(norms);
+    const away = E.sub(E.input(0), E.input(1));
+    const squares = sum(elementwise('squaredDistance', E.mul(away, away), [norms, average]));
+    const moved = (batch: E.Expr) => E.add(E.mul(E.input(1), momentum), E.mul(batch, 1 - momentum));
+    // The deviation divides by B − 1, as torch.std.
+    const unbiased = E.sqrt(E.mul(E.input(0), 1 / Math.max(1, b - 1)));
+    const mu = elementwise('normMean', moved(E.input(0)), [average, before[0]]);
+    const sigma = elementwise('normStd', moved(unbiased), [squares, before[1]]);
+    ctx.assign(this.normMean, mu);
+    ctx.assign(this.normStd, sigma);
+    return [mu, sigma];
+  }
+}
