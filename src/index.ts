@@ -126,7 +126,7 @@ export { elementwise, pointwise } from './ops/pointwise.ts';
 export { type AdadeltaOptions, adadelta } from './optim/adadelta.ts';
 export { type AdagradOptions, adagrad } from './optim/adagrad.ts';
 export { type AdamOptions, adam, adamW } from './optim/adam.ts';
-export { clipByGlobalNorm, clipByValue } from './optim/clip.ts';
+export { clipByGlobalNorm, clipByValue, globalNorm } from './optim/clip.ts';
 export { type Ema, type EmaOptions, ema } from './optim/ema.ts';
 export { type LambOptions, lamb } from './optim/lamb.ts';
 export { type LarsOptions, lars } from './optim/lars.ts';

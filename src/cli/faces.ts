@@ -3,10 +3,11 @@
  * embeddings, read ahead of the network.
  */
 import { existsSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import { type ImageSource, sourceName } from '../data/dataset.ts';
+import { textFile } from '../data/files.ts';
 import { identitiesFile, isPicture, openFolder, picturesIn } from '../data/formats/folder.ts';
 import { parseLandmarks } from '../data/landmarks.ts';
 import { openDataset } from '../data/open.ts';
@@ -14,7 +15,7 @@ import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
 import { combineFlip, type Flip } from '../evaluate/verification.ts';
 import { hasTemplate } from '../image/align.ts';
-import { looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
+import { enoughPictures, looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { errorBar } from './bar.ts';
@@ -86,27 +87,17 @@ export async function picturesOf(paths: readonly string[]): Promise<Picture[]> {
 /** The five points of a picture. Throws DataError where they are not known. */
 type PointsOf = (source: ImageSource) => readonly number[];
 
-/** Five points by picture from a landmarks file, found by the path's or the name's last parts. */
-async function pointsFrom(file: string): Promise<PointsOf> {
-  const text = await readFile(file, 'utf8').catch((e) => {
-    throw ioError(`reading ${file}`, e);
-  });
-  const landmarks = parseLandmarks(text, file);
+/** Five points by picture from a landmarks file, found by the picture's path. */
+function pointsFrom(file: string): PointsOf {
+  const landmarks = parseLandmarks(textFile(file, 'a landmarks file'), file);
   return (source) => {
-    // The file's paths may start further down than ours.
-    const parts = sourceName(source).split(sep);
-    for (let k = 0; k < parts.length; k++) {
-      const found = landmarks.find(parts.slice(k).join('/'));
-      if (found) return found;
-    }
+    const found = landmarks.find(sourceName(source));
+    if (found) return found;
     throw new DataError(
       `${file}: expected five points of ${sourceName(source)}, found none\nAdd them, or leave the picture out.`,
     );
   };
 }
-
-/** Pictures that are looked at before it is said whether they are aligned crops. */
-const enoughPictures = 64;
 
 /** Reads pictures in the network's input size, and says on standard error what is wrong with them. */
 interface FaceReader {
@@ -153,7 +144,7 @@ export async function embedPictures(
   flip: Flip,
   landmarks?: string,
 ): Promise<{ embeddings: Float32Array; dim: number }> {
-  const faces = faceReader(embedder, landmarks === undefined ? undefined : await pointsFrom(landmarks));
+  const faces = faceReader(embedder, landmarks === undefined ? undefined : pointsFrom(landmarks));
   const bar = errorBar();
   const chunk = 64;
   const parts: { embeddings: Float32Array; dim: number }[] = [];

@@ -27,7 +27,8 @@ export interface Landmarks {
   readonly paths: Iterable<string>;
   /**
    * The ten numbers of an image, x0, y0 … x4, y4, or undefined. Where the file does not name the path itself, it may name
-   * a longer path that ends in it (absolute paths; if just one does), or, if it names no folders at all, its last part.
+   * a longer path that ends in it (absolute paths; if just one does), a shorter one that it ends in, or, if it names no folders
+   * at all, its last part.
    */
   find(path: string): readonly number[] | undefined;
 }
@@ -86,13 +87,21 @@ class Table {
       }
       return ends.get(path);
     };
+    /** The longest path of the file that this one ends in. */
+    const ended = (path: string): number | undefined => {
+      for (let from = path.indexOf('/'); from >= 0; from = path.indexOf('/', from + 1)) {
+        const at = rows.get(path.slice(from + 1));
+        if (at !== undefined) return at;
+      }
+      return undefined;
+    };
     return {
       name,
       size: rows.size,
       paths: { [Symbol.iterator]: () => rows.keys() },
       find: (path) => {
         const key = plainPath(path);
-        const at = rows.get(key) ?? (flat ? rows.get(lastParts(key, 1)) : endsIn(key));
+        const at = rows.get(key) ?? (flat ? rows.get(lastParts(key, 1)) : (endsIn(key) ?? ended(key)));
         return at === undefined || at < 0 ? undefined : Array.from(values.subarray(at, at + 10));
       },
     };

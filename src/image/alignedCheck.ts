@@ -263,6 +263,9 @@ export function looksAligned(image: RgbImage, size: CropSize = [image.height, im
   return not(`no face is seen where it should be${guess}`, score);
 }
 
+/** Pictures that are plenty to judge a set by. */
+export const enoughPictures = 64;
+
 /** What the check says of a set, from the scores of a sample of its pictures (64 are plenty). */
 export interface AlignedSetCheck {
   /** False where more than 15 % of the pictures, and more than one, look misaligned. */

@@ -10,6 +10,10 @@ import { add, clamp, div, minimum, mul, sqrt } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
 import { expectOption } from './slots.ts';
 
+/** Length of all gradients taken as one vector: sqrt(Σ g²), in float32. */
+export const globalNorm = (gradients: readonly Tensor[]): Tensor =>
+  sqrt(sum(concat(gradients.map((g) => reshape(sum(mul(g, g)), [1])))));
+
 /**
  * Scales all gradients by min(1, maxNorm/(norm + 1e-6)). Gives them and the norm before: sqrt(Σ g²) over all of them.
  * @throws UsageError unless maxNorm is above 0
@@ -20,7 +24,7 @@ export function clipByGlobalNorm(
 ): { readonly gradients: readonly Tensor[]; readonly norm: Tensor } {
   expectOption(maxNorm > 0, 'clipByGlobalNorm', 'maxNorm above 0', maxNorm, 'Leave clipping out for no limit.');
   expectOption(gradients.length > 0, 'clipByGlobalNorm', 'gradients', 'none', 'Pass what grad() gave.');
-  const norm = sqrt(sum(concat(gradients.map((g) => reshape(sum(mul(g, g)), [1])))));
+  const norm = globalNorm(gradients);
   const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
   return { gradients: gradients.map((g) => mul(g, scale)), norm };
 }

@@ -7,7 +7,7 @@ import { openDataset } from '../data/open.ts';
 import { pairsOf } from '../data/openPairs.ts';
 import { readPicture } from '../data/readImage.ts';
 import { hasTemplate } from '../image/align.ts';
-import { looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
+import { enoughPictures, looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import type { Recipe } from './recipe.ts';
 
 /** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */
@@ -31,9 +31,6 @@ export async function evaluationPairs(recipe: Recipe): Promise<PairSet | undefin
     size: Math.max(...inputSize),
   });
 }
-
-/** Pictures that are looked at before it is said whether they are aligned crops. */
-const enoughPictures = 64;
 
 /** A warning where pictures spread over a set do not look like aligned face crops; unreadable ones are left to the loader. */
 export async function alignmentDoubt(set: Dataset, size: readonly [number, number]): Promise<string | undefined> {

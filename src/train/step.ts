@@ -13,9 +13,9 @@ import type { ArcFace } from '../heads/arcFace.ts';
 import { Bottleneck } from '../models/mobileFaceNet.ts';
 import { type FaceNetwork, preprocess } from '../models/network.ts';
 import { modulesOf, type Parameter, parametersOf, variablesOf } from '../nn/module.ts';
-import { concat, reshape } from '../ops/movement.ts';
-import { add, cast, elementwise, mul, sqrt, where } from '../ops/pointwise.ts';
-import { mean, sum } from '../ops/reduce.ts';
+import { add, cast, elementwise, where } from '../ops/pointwise.ts';
+import { mean } from '../ops/reduce.ts';
+import { globalNorm } from '../optim/clip.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import { sgd } from '../optim/sgd.ts';
 import { accumulate } from '../plan/accumulate.ts';
@@ -47,10 +47,6 @@ export const optimizerOf = (parameters: readonly Parameter[], recipe: Recipe): O
     nesterov: recipe.nesterov,
     decay: (p) => decayOf(p.name, recipe),
   });
-
-/** Length of all gradients taken as one vector: sqrt(Σ g²), in float32. */
-export const globalNorm = (gradients: readonly Tensor[]): Tensor =>
-  sqrt(sum(concat(gradients.map((g) => reshape(sum(mul(g, g)), [1])))));
 
 /** Whether a number is finite (NaN and infinity fail the comparison) and all before were. */
 const staysFinite = (x: Tensor, before: Tensor): Tensor =>

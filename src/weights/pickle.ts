@@ -305,7 +305,7 @@ export class Machine implements PickleContext {
     }
     return out.subarray(0, n);
   }
-  /** Text of protocol 0: a byte per character, others as \uXXXX. */
+  /** Text of protocol 0: a byte per character, others as \u and four digits. */
   escapedText(): string {
     const line = this.line();
     if (line.length > mostText) this.refuse(`expected text of at most ${mostText} bytes, got ${line.length}`);

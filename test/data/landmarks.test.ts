@@ -140,3 +140,15 @@ describe.skipIf(!present)('real files', () => {
     expect(found.find('Clare_Short/Clare_Short_0001.jpg')?.slice(0, 4)).toEqual([104.82, 113.25, 146.79, 111.13]);
   });
 });
+
+it('finds a picture whose path is longer than the file has it, and never another of that name', () => {
+  const points = [30, 35, 58, 33, 45, 50, 33, 66, 57, 64];
+  const table = parseLandmarks(
+    JSON.stringify({ 'ann/1.jpg': points, 'bob/2.jpg': points.map((v) => v + 1) }),
+    'p.json',
+  );
+  expect(table.find('/photos/set/ann/1.jpg')).toEqual(points);
+  expect(table.find('C:\\photos\\bob\\2.jpg')).toEqual(points.map((v) => v + 1));
+  expect(table.find('/photos/carl/1.jpg')).toBeUndefined();
+  expect(table.find('/photos/joann/1.jpg')).toBeUndefined();
+});

@@ -3,10 +3,11 @@
  * holds a whole file, the old or the new.
  */
 import { constants } from 'node:fs';
-import { copyFile, open, realpath, rename, stat } from 'node:fs/promises';
+import { copyFile, realpath, stat } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
 import { DataError } from '../../core/errors.ts';
-import { wholeFile, writing } from '../files.ts';
+import { wholeFile } from '../files.ts';
+import { writeWhole } from '../partFile.ts';
 import { repairPicture } from './check.ts';
 
 export type RepairOutcome = { readonly original: string } | { readonly notRepaired: string };
@@ -29,20 +30,13 @@ export async function repairFile(path: string, root: string): Promise<RepairOutc
     const damaged = Buffer.from(await wholeFile(file, 'a picture'));
     const repaired = repairPicture({ bytes: damaged }, path);
     if (!repaired) return { notRepaired: 'too little of it is there' };
-    const [part, original] = [`${file}.part`, `${file}.bad`];
+    const original = `${file}.bad`;
     await copyFile(file, original, constants.COPYFILE_EXCL).catch(async (error) => {
       // An earlier repair may have been cut off here.
       if (error.code !== 'EEXIST' || !damaged.equals(await wholeFile(original, 'the original of a picture')))
         throw error;
     });
-    const handle = await open(part, writing);
-    try {
-      await handle.writeFile(repaired.bytes);
-      await handle.datasync();
-    } finally {
-      await handle.close();
-    }
-    await rename(part, file);
+    await writeWhole(file, (sink) => sink.write(repaired.bytes));
     return { original };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -18,6 +18,7 @@ import type { DataFormat, NewImage } from '../formats/format.ts';
 import { formats } from '../formats/index.ts';
 import { parseLandmarks } from '../landmarks.ts';
 import { formatOf } from '../open.ts';
+import { partOf } from '../partFile.ts';
 import { createPool, type Pool } from '../pool.ts';
 import { readBytes } from '../readImage.ts';
 import { readPairTable } from '../readPairs.ts';
@@ -282,7 +283,7 @@ async function convert(
   const journal = await claim(out, asked, overwrite, folder);
   const leftOut = new Set(journal?.leftOut);
   const path = journalPath(out);
-  const unfinished = folder === undefined ? `${out}.part` : join(folder, progressFile);
+  const unfinished = folder === undefined ? partOf(out) : join(folder, progressFile);
   if (journal?.finishing && existsSync(out) && !existsSync(unfinished)) {
     // It was cut off, or this part done, between the set's completion and the removal of the journal.
     onEvent({ type: 'start', ...result, from: total });
