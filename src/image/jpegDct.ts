@@ -6,18 +6,19 @@
  * roundings, same bits.
  */
 
-const fix0298 = 2446;
-const fix0390 = 3196;
-const fix0541 = 4433;
-const fix0765 = 6270;
-const fix0899 = 7373;
-const fix1175 = 9633;
-const fix1501 = 12299;
-const fix1847 = 15137;
-const fix1961 = 16069;
-const fix2053 = 16819;
-const fix2562 = 20995;
-const fix3072 = 25172;
+/** Of the rotations, times 2^13; the forward transform has the same. */
+export const fix0298 = 2446;
+export const fix0390 = 3196;
+export const fix0541 = 4433;
+export const fix0765 = 6270;
+export const fix0899 = 7373;
+export const fix1175 = 9633;
+export const fix1501 = 12299;
+export const fix1847 = 15137;
+export const fix1961 = 16069;
+export const fix2053 = 16819;
+export const fix2562 = 20995;
+export const fix3072 = 25172;
 
 const work = new Int32Array(64);
 const imul = Math.imul;

@@ -6,18 +6,20 @@
  * the same places to the same bits.
  */
 
-const fix0298 = 2446;
-const fix0390 = 3196;
-const fix0541 = 4433;
-const fix0765 = 6270;
-const fix0899 = 7373;
-const fix1175 = 9633;
-const fix1501 = 12299;
-const fix1847 = 15137;
-const fix1961 = 16069;
-const fix2053 = 16819;
-const fix2562 = 20995;
-const fix3072 = 25172;
+import {
+  fix0298,
+  fix0390,
+  fix0541,
+  fix0765,
+  fix0899,
+  fix1175,
+  fix1501,
+  fix1847,
+  fix1961,
+  fix2053,
+  fix2562,
+  fix3072,
+} from './jpegDct.ts';
 
 const imul = Math.imul;
 
