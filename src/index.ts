@@ -60,7 +60,9 @@ export {
 } from './heads/combinedMargin.ts';
 export { CosFace, type CosFaceOptions, cosFaceLogits } from './heads/cosFace.ts';
 export { CurricularFace, type CurricularFaceOptions, curricularFaceLogits } from './heads/curricularFace.ts';
-export { Head, type HeadOptions, targetLogitCurve } from './heads/head.ts';
+export { Head, targetLogitCurve } from './heads/head.ts';
+export { createLoss, losses } from './heads/index.ts';
+export { type LogitCurve, Loss, type LossEntry, type LossResult, type LossSize } from './heads/loss.ts';
 export { MagFace, type MagFaceOptions, magFaceLogits } from './heads/magFace.ts';
 export { NormFace, type NormFaceOptions, normFaceLogits, Softmax, type SoftmaxOptions } from './heads/softmax.ts';
 export { SphereFace, type SphereFaceOptions, sphereFaceLogits } from './heads/sphereFace.ts';
@@ -83,21 +85,13 @@ export { encodeJpeg, encodePng, type JpegOptions, type Subsampling } from './ima
 export * as filters from './image/filters.ts';
 export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
 export { contactSheet, type SheetOptions } from './image/sheet.ts';
-export { architectures, create, describeNetwork, networkOf } from './models/index.ts';
-export {
-  type IrAttention,
-  type IrDepth,
-  IrNet,
-  type IrNetOptions,
-  type IrOutput,
-  IrUnit,
-  irDepths,
-} from './models/irNet.ts';
+export { type Architecture, architectures, create, describeNetwork, models, networkOf } from './models/index.ts';
+export { IrNet, type IrNetOptions, IrUnit } from './models/irNet.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
 export {
   defaultPreprocessing,
   type FaceNetwork,
-  type FrameOptions,
+  type ModelEntry,
   type Preprocessing,
   preprocess,
 } from './models/network.ts';
@@ -128,9 +122,10 @@ export { type AdagradOptions, adagrad } from './optim/adagrad.ts';
 export { type AdamOptions, adam, adamW } from './optim/adam.ts';
 export { clipByGlobalNorm, clipByValue, globalNorm } from './optim/clip.ts';
 export { type Ema, type EmaOptions, ema } from './optim/ema.ts';
+export { createOptimizer, optimizers } from './optim/index.ts';
 export { type LambOptions, lamb } from './optim/lamb.ts';
 export { type LarsOptions, lars } from './optim/lars.ts';
-export type { Optimizer } from './optim/optimizer.ts';
+export type { Optimizer, OptimizerEntry, ParameterRules } from './optim/optimizer.ts';
 export { type PlateauOptions, type PlateauState, plateauNext, plateauStart } from './optim/plateau.ts';
 export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
 export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';

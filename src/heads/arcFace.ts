@@ -5,47 +5,43 @@
  * cos(θ + m) = c·cos m − sqrt(1 − c²)·sin m falls with θ only up to θ + m = π. Past it the target logit is continued
  * by c − m·sin m ("hard", as in the authors' code), or with `easyMargin` the margin is applied only where c > 0.
  */
-import { UsageError } from '../core/errors.ts';
+import { flag, number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
-import { nameTree } from '../nn/module.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { angularMargin, Head, type HeadOptions } from './head.ts';
+import { angularMargin, Head } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface ArcFaceOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-  /** Margin in radians, 0 to π/2. Default 0.5. */
-  readonly m?: number;
-  /** Apply the margin only where the cosine is above 0. Default false. */
-  readonly easyMargin?: boolean;
-}
+const options = {
+  s: number({ above: 0 }, 64, 'scale of the logits'),
+  m: number({ from: 0, to: Math.PI / 2 }, 0.5, 'margin in radians'),
+  easyMargin: flag(false, 'switch for the margin only where the cosine is above 0'),
+};
+export type ArcFaceOptions = Options<typeof options>;
 
 /** ArcFace's target and other logits as expressions of the cosine. */
-export function arcFaceLogits({
-  s = 64,
-  m = 0.5,
-  easyMargin = false,
-}: Pick<ArcFaceOptions, 's' | 'm' | 'easyMargin'> = {}): MarginLogits {
+export function arcFaceLogits({ s = 64, m = 0.5, easyMargin = false }: ArcFaceOptions = {}): MarginLogits {
   const target = (c: Expr): Expr => E.mul(angularMargin(c, m, easyMargin), s);
   return { target, nonTarget: (c) => E.mul(c, s) };
 }
 
 /** The ArcFace head: class centres [C, d] and the loss over them. */
-export class ArcFace extends Head {
-  readonly options: Required<ArcFaceOptions>;
-  constructor(options: ArcFaceOptions) {
-    const { classes, embeddingSize = 128, s = 64, m = 0.5, easyMargin = false } = options;
-    super('ArcFace', { classes, embeddingSize });
-    if (!(s > 0)) throw new UsageError(`ArcFace: expected a scale s above 0, got ${s}\nThe paper uses 64.`);
-    if (!(m >= 0 && m <= Math.PI / 2))
-      throw new UsageError(`ArcFace: expected a margin m between 0 and π/2 radians, got ${m}\nThe paper uses 0.5.`);
-    this.options = { classes, embeddingSize, s, m, easyMargin };
-    nameTree(this, 'arcface');
+export class ArcFace extends Head<typeof options> {
+  constructor(given: LossSize & ArcFaceOptions) {
+    super('arcface', options, given);
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
     return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options));
   }
 }
+
+export const arcFace = defineLoss({
+  name: 'arcface',
+  means: 'additive angular margin: s·cos(θ + m)',
+  source: 'Deng et al. 2019, arXiv 1801.07698, eq. 3',
+  role: 'head',
+  options,
+  create: (size, given) => new ArcFace({ ...size, ...given }),
+  curves: (o) => [{ label: '', logits: arcFaceLogits(o) }],
+});

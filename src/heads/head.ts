@@ -2,69 +2,51 @@
  * What margin heads share: class centres, one row each, and a loss of embeddings with labels.
  *
  * The one idea: a head is two expressions of the cosine to a class centre (src/ops/softmax.ts) plus, for some, scalars
- * per row and state that moves from step to step. State is read as it was before the step and written by `ctx.assign`.
+ * per row and state that moves from step to step.
  */
-import { UsageError } from '../core/errors.ts';
+import { type OptionSpecs, type Options, type ResolvedOptions, resolveOptions, whole } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
 import { compileJs } from '../expr/printJs.ts';
 import { xavierUniform } from '../nn/init.ts';
-import { Module, Parameter } from '../nn/module.ts';
+import { nameTree, Parameter } from '../nn/module.ts';
 import { elementwise, mul } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
-import type { MarginLogits, MarginSoftmaxResult } from '../ops/softmax.ts';
-import type { TraceContext } from '../plan/trace.ts';
 
-export interface HeadOptions {
-  /** Number of people in the training set. */
-  readonly classes: number;
-  /** Length of the embeddings. Default 128. */
-  readonly embeddingSize?: number;
-}
+import { type LogitCurve, Loss, type LossSize } from './loss.ts';
+
+/** What the run decides of a loss, as options, for its checks. */
+export const sizeOptions = {
+  classes: whole({ from: 2 }, 2, 'number of people in the training set'),
+  embeddingSize: whole({ from: 1 }, 128, 'embedding size of the network'),
+};
 
 /** Class centres and a loss over them. */
-export abstract class Head extends Module {
+export abstract class Head<S extends OptionSpecs = OptionSpecs> extends Loss {
   /** Class centres, [C, d]; more rows where a class has several centres. */
   readonly weight: Parameter;
-  /** What messages call the head. */
-  private readonly title: string;
-  constructor(title: string, { classes, embeddingSize }: Required<HeadOptions>, centresPerClass = 1) {
-    super();
-    this.title = title;
-    if (!Number.isInteger(classes) || classes < 2)
-      throw new UsageError(
-        `${title}: expected at least 2 classes, got ${classes}\nPass the number of people in the training set.`,
-      );
-    checkOption(
-      title,
-      'an embeddingSize of at least 1',
-      embeddingSize,
-      Number.isInteger(embeddingSize) && embeddingSize >= 1,
-      'Pass the embedding size of the network.',
-    );
-    this.weight = new Parameter([classes * centresPerClass, embeddingSize], xavierUniform);
-  }
+  readonly options: Required<LossSize> & ResolvedOptions<S>;
   /**
-   * Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. Heads with state need
-   * `ctx`: they read it always and move it where `ctx.training`.
+   * @param name of its entry; its parameters' names begin with it
+   * @param specs its own options
+   * @param given class count, embedding size and options
+   * @param centres rows of `weight` for each class
    */
-  abstract loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult;
-  /** Cosines to all class centres are what the head computes outside of training. */
-  protected forward(): Tensor {
-    throw new UsageError(
-      `${this.title}: expected a call of loss(embeddings, labels), got a plain call\nA head has no output of its own.`,
-    );
+  constructor(
+    name: string,
+    specs: S,
+    given: LossSize & Options<S>,
+    centres: (options: ResolvedOptions<S>) => number = () => 1,
+  ) {
+    super();
+    this.options = resolveOptions(name, { ...sizeOptions, ...specs }, { ...given }) as unknown as typeof this.options;
+    const { classes, embeddingSize } = this.options;
+    this.weight = new Parameter([classes * centres(this.options), embeddingSize], xavierUniform);
+    // A derived class with variables of its own names them again.
+    nameTree(this, name);
   }
 }
-
-/** Throws UsageError unless `good`: "Head: expected …, got …", then what to do. */
-export function checkOption(head: string, expected: string, got: number, good: boolean, advice: string): void {
-  if (!good) throw new UsageError(`${head}: expected ${expected}, got ${got}\n${advice}`);
-}
-
-export const checkScale = (head: string, s: number, usual: string): void =>
-  checkOption(head, 'a scale s above 0', s, s > 0 && s < Infinity, usual);
 
 /** 1 − c² is kept above this, so that the gradient of its root stays finite at c = ±1. */
 const floor = 1e-7;
@@ -90,22 +72,16 @@ export const rowNorms = (x: Tensor): Tensor =>
 
 /**
  * The target logit over the angle, for plots: `points` angles in radians from 0 to π, both ends included (default 181,
- * one per degree), and the logit at each. `rowScalars` are the numbers that the head hands to its logits.
+ * one per degree), and the logit at each.
  *
- *     targetLogitCurve(arcFaceLogits({ s: 64, m: 0.5 })).logit[0];   // 64·cos 0.5
+ *     targetLogitCurve({ label: '', logits: arcFaceLogits({ s: 64, m: 0.5 }) }).logit[0];   // 64·cos 0.5
  */
 export function targetLogitCurve(
-  { target }: MarginLogits,
-  { points = 181, rowScalars = [] as readonly number[] } = {},
+  { logits, rowScalars = [] }: LogitCurve,
+  points = 181,
 ): { readonly theta: Float64Array; readonly logit: Float64Array } {
-  checkOption(
-    'targetLogitCurve',
-    'at least 2 points',
-    points,
-    Number.isInteger(points) && points >= 2,
-    'Ask for more.',
-  );
-  const f = compileJs([target(E.input(0), ...rowScalars.map((_, i) => E.input(1 + i)))]);
+  resolveOptions('targetLogitCurve', { points: whole({ from: 2 }, 181, 'number of angles') }, { points });
+  const f = compileJs([logits.target(E.input(0), ...rowScalars.map((_, i) => E.input(1 + i)))]);
   const theta = Float64Array.from({ length: points }, (_, i) => (Math.PI * i) / (points - 1));
   const result = [0];
   const logit = theta.map((angle) => {

@@ -5,34 +5,50 @@
  * of its checkpoint, so that a weights file alone is enough to use it.
  */
 import { DataError, UsageError } from '../core/errors.ts';
-import { IrNet, type IrNetOptions, irDepths } from './irNet.ts';
-import { MobileFaceNet, type MobileFaceNetOptions } from './mobileFaceNet.ts';
-import type { FaceNetwork, Preprocessing } from './network.ts';
+import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
+import { irNet } from './irNet.ts';
+import { mobileFaceNet } from './mobileFaceNet.ts';
+import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
 
-type Builder = (options: Readonly<Record<string, unknown>>) => FaceNetwork;
+/** Every family of networks. */
+export const models: readonly ModelEntry[] = [mobileFaceNet, irNet] as unknown as readonly ModelEntry[];
 
-/**
- * Every architecture by its name in lower case: `mobilefacenet`, `ir` (options choose its depth and attention), and by
- * short names `ir-50`, `ir-se-50` and so on, which are the architecture `ir` with options and are stored as such.
- */
-export const architectures: ReadonlyMap<string, Builder> = new Map<string, Builder>([
-  ['mobilefacenet', (o) => new MobileFaceNet(o as MobileFaceNetOptions)],
-  ['ir', (o) => new IrNet(o as IrNetOptions)],
-  ...irDepths.map((depth): [string, Builder] => [`ir-${depth}`, (o) => new IrNet({ depth, ...o })]),
-  ...irDepths.map((depth): [string, Builder] => [`ir-se-${depth}`, (o) => new IrNet({ depth, attention: 'se', ...o })]),
-]);
+/** A name that `create` knows: a family's, or that of one of its variants. */
+export interface Architecture {
+  readonly name: string;
+  readonly means: string;
+  readonly family: ModelEntry;
+  /** What a variant's name says already. */
+  readonly preset: Options<OptionSpecs>;
+}
+
+/** Every name: `mobilefacenet`, `ir` (options choose its depth and attention), `ir-se-50` and so on. */
+export const architectures: ReadonlyMap<string, Architecture> = new Map(
+  models.flatMap((family) => [
+    [family.name, { name: family.name, means: family.means, family, preset: {} }] as const,
+    ...Object.entries(family.variants).map(
+      ([name, { means, options }]) => [name, { name, means, family, preset: options }] as const,
+    ),
+  ]),
+);
+
+/** @throws UsageError naming the nearest where there is none of that name */
+export function architectureOf(name: string): Architecture {
+  const found = architectures.get(name.toLowerCase());
+  if (found) return found;
+  const names = [...architectures.keys()];
+  throw new UsageError(
+    `model: expected one of the networks ${names.join(', ')}, got '${name}'\nDid you mean '${nearest(name, names)}'?`,
+  );
+}
 
 /**
  * Builds a network by name; its parameters are empty until `initialize` or `loadState` fills them.
  * @throws UsageError for a name that is not in the registry, or options the network refuses
  */
-export function create(architecture: string, options: Readonly<Record<string, unknown>> = {}): FaceNetwork {
-  const build = architectures.get(architecture.toLowerCase());
-  if (!build)
-    throw new UsageError(
-      `create: expected one of the architectures ${[...architectures.keys()].join(', ')}, got '${architecture}'\nCheck the spelling, or update facegrad.`,
-    );
-  return build(options);
+export function create(name: string, options: Readonly<Record<string, unknown>> = {}): FaceNetwork {
+  const { family, preset } = architectureOf(name);
+  return family.create({ ...preset, ...options });
 }
 
 /** What a checkpoint says of its network, as strings for `__metadata__`. */

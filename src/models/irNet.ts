@@ -6,7 +6,7 @@
  * Implementations differ in small things, each an option here. With the defaults, depth 50 has 43,590,848 parameters and
  * 6.309 G multiply-adds at 112×112; without the units' middle batch norm and with pooled shortcuts 43,574,976 and 6.296 G.
  */
-import { UsageError } from '../core/errors.ts';
+import { flag, number, type Options, oneOf, optional, type ResolvedOptions, resolveOptions } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from '../nn/attention.ts';
 import { BatchNorm, Conv2d, ConvBlock, Dropout, Linear, PReLU } from '../nn/layers.ts';
@@ -16,10 +16,10 @@ import { add } from '../ops/pointwise.ts';
 import { globalAvgPool, maxPool } from '../ops/pool.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import {
-  checkFrame,
   defaultPreprocessing,
+  defineModel,
   type FaceNetwork,
-  type FrameOptions,
+  frameOptions,
   type Preprocessing,
   scaleChannels,
 } from './network.ts';
@@ -45,34 +45,35 @@ const attentions = {
   cbam: (channels: number) => new Cbam(channels),
 };
 
-export type IrDepth = keyof typeof unitsOf;
-export const irDepths = Object.keys(unitsOf).map(Number) as readonly IrDepth[];
-export type IrAttention = keyof typeof attentions;
-/**
- * From the last map to the embedding. `E`: BN, dropout, dense on all of the map, BN (ArcFace's option E). `GDC`: a depthwise
- * convolution as large as the map and BN in place of the first BN. `GAP`: BN and the mean over the map before the dense layer.
- */
-export type IrOutput = 'E' | 'GDC' | 'GAP';
+const depths = Object.keys(unitsOf).map(Number) as (keyof typeof unitsOf)[];
 
-export interface IrNetOptions extends Partial<FrameOptions> {
-  /** 18, 34, 50, 74, 90, 100, 101, 152 or 200. Default 50. */
-  readonly depth?: IrDepth;
-  /** At the end of each unit's branch. Default 'none'; 'se' makes the SE-IR networks. */
-  readonly attention?: IrAttention;
-  /** Whether a batch norm follows the first convolution of each unit. Default true. */
-  readonly midBatchNorm?: boolean;
-  /**
-   * Shortcut of the units with stride 2: 'conv' is a 1×1 convolution and BN; 'pool' takes every other pixel where the
-   * channels stay the same (the first stage). Default 'conv'.
-   */
-  readonly shortcut?: 'conv' | 'pool';
-  /** Default 'E'. */
-  readonly output?: IrOutput;
-  /** Share of numbers dropped before the dense layer while training. Default 0.4 for output E, 0 for the others. */
-  readonly dropout?: number;
-}
+const options = {
+  depth: oneOf(depths, 50, 'number that the units of the four stages go by'),
+  attention: oneOf(
+    Object.keys(attentions) as (keyof typeof attentions)[],
+    'none',
+    "attention at the end of each unit's branch; se makes the SE-IR networks",
+  ),
+  midBatchNorm: flag(true, 'batch norm after the first convolution of each unit'),
+  shortcut: oneOf(
+    ['conv', 'pool'],
+    'conv',
+    'shortcut of units with stride 2: a 1x1 convolution and BN, or every other pixel where the channels stay the same',
+  ),
+  output: oneOf(
+    ['E', 'GDC', 'GAP'],
+    'E',
+    'way from the last map to the embedding: E is BN, dropout, dense, BN; GDC has a depthwise convolution as large as the map in place of the first BN; GAP takes the mean over the map',
+  ),
+  dropout: optional(
+    number({ from: 0, below: 1 }, 0.4, 'share of numbers dropped before the dense layer: 0.4 for output E, else 0'),
+  ),
+  ...frameOptions(512),
+};
+export type IrNetOptions = Options<typeof options>;
+type IrOutput = 'E' | 'GDC' | 'GAP';
 
-type UnitOptions = Pick<Required<IrNetOptions>, 'attention' | 'midBatchNorm' | 'shortcut'>;
+type UnitOptions = Pick<ResolvedOptions<typeof options>, 'attention' | 'midBatchNorm' | 'shortcut'>;
 
 /** Improved residual unit: x + branch, the branch BN, conv 3×3, [BN], PReLU, conv 3×3 with the stride, BN, [attention]. */
 export class IrUnit extends Module {
@@ -136,28 +137,17 @@ class Output extends Module {
 
 export class IrNet extends Module implements FaceNetwork {
   readonly architecture = 'ir';
-  readonly options: Required<IrNetOptions>;
-  readonly preprocessing: Preprocessing;
+  readonly options: ResolvedOptions<typeof options>;
+  preprocessing: Preprocessing;
   readonly stem: ConvBlock;
   readonly units: IrUnit[] = [];
   readonly output: Output;
 
-  constructor(options: IrNetOptions = {}) {
+  constructor(given: IrNetOptions = {}) {
     super();
-    const { depth = 50, attention = 'none', midBatchNorm = true, shortcut = 'conv', output = 'E' } = options;
-    const { embeddingSize = 512, inputSize = [112, 112], width = 1, dropout = output === 'E' ? 0.4 : 0 } = options;
-    checkFrame('IrNet', { embeddingSize, inputSize, width });
-    // Options may come from a file.
-    const oneOf = (name: string, got: unknown, known: readonly unknown[]) => {
-      if (!known.includes(got))
-        throw new UsageError(`IrNet: expected ${name} ${known.join(', ')}, got ${got}\nUse one of these.`);
-    };
-    oneOf('a depth of', depth, irDepths);
-    oneOf('the attention', attention, Object.keys(attentions));
-    oneOf('midBatchNorm', midBatchNorm, [true, false]);
-    oneOf('the shortcut', shortcut, ['conv', 'pool']);
-    oneOf('the output', output, ['E', 'GDC', 'GAP']);
-    this.options = { depth, attention, midBatchNorm, shortcut, output, dropout, embeddingSize, inputSize, width };
+    const dropout = given.dropout ?? ((given.output ?? 'E') === 'E' ? 0.4 : 0);
+    this.options = resolveOptions('ir', options, { ...given, dropout });
+    const { depth, attention, midBatchNorm, shortcut, output, embeddingSize, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     let c = scaleChannels(64, width);
     this.stem = new ConvBlock(3, c, { kernel: 3, padding: 1 });
@@ -180,3 +170,18 @@ export class IrNet extends Module implements FaceNetwork {
     return this.output.call(y, ctx);
   }
 }
+
+const variant = (depth: keyof typeof unitsOf, attention: 'none' | 'se') =>
+  [
+    attention === 'se' ? `ir-se-${depth}` : `ir-${depth}`,
+    { means: `${attention === 'se' ? 'SE-IR' : 'IR'} ResNet of depth ${depth}`, options: { depth, attention } },
+  ] as const;
+
+export const irNet = defineModel({
+  name: 'ir',
+  means: 'residual network with improved units, optional attention',
+  source: 'Deng et al. 2019, arXiv 1801.07698, section 3.1, after He et al. 2016, arXiv 1603.05027',
+  options,
+  create: (given) => new IrNet(given),
+  variants: Object.fromEntries(depths.flatMap((d) => [variant(d, 'none'), variant(d, 'se')])),
+});

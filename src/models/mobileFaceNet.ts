@@ -2,13 +2,21 @@
  * MobileFaceNet: Chen, Liu, Gao, Han 2018, "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on
  * Mobile Devices" (arXiv 1804.07573), table 1. 1,003,136 parameters and 221.0 M multiply-adds at 112×112.
  */
+import { type Options, type ResolvedOptions, resolveOptions } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { ConvBlock } from '../nn/layers.ts';
 import { Module, nameTree } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
 import { add } from '../ops/pointwise.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { checkFrame, defaultPreprocessing, type FaceNetwork, type Preprocessing, scaleChannels } from './network.ts';
+import {
+  defaultPreprocessing,
+  defineModel,
+  type FaceNetwork,
+  frameOptions,
+  type Preprocessing,
+  scaleChannels,
+} from './network.ts';
 
 /** Inverted residual: 1×1 to t·in, depthwise 3×3, linear 1×1 to out; identity added where stride is 1 and in = out. */
 export class Bottleneck extends Module {
@@ -39,19 +47,13 @@ const table = [
   { t: 2, c: 128, n: 2, s: 1 },
 ];
 
-export interface MobileFaceNetOptions {
-  /** Length of the embedding. Default 128. */
-  readonly embeddingSize?: number;
-  /** [height, width] in pixels, multiples of 16. Default [112, 112]; the paper also has [112, 96] and [96, 96]. */
-  readonly inputSize?: readonly [number, number];
-  /** Multiplies every inner channel count. Default 1. */
-  readonly width?: number;
-}
+const options = frameOptions(128);
+export type MobileFaceNetOptions = Options<typeof options>;
 
 export class MobileFaceNet extends Module implements FaceNetwork {
   readonly architecture = 'mobilefacenet';
-  readonly options: Required<MobileFaceNetOptions>;
-  readonly preprocessing: Preprocessing;
+  readonly options: ResolvedOptions<typeof options>;
+  preprocessing: Preprocessing;
   readonly stem: ConvBlock;
   readonly stemDepthwise: ConvBlock;
   readonly blocks: Bottleneck[] = [];
@@ -59,12 +61,11 @@ export class MobileFaceNet extends Module implements FaceNetwork {
   readonly globalDepthwise: ConvBlock;
   readonly embedding: ConvBlock;
 
-  constructor(options: MobileFaceNetOptions = {}) {
+  constructor(given: MobileFaceNetOptions = {}) {
     super();
-    const { embeddingSize = 128, inputSize = [112, 112], width = 1 } = options;
-    checkFrame('MobileFaceNet', { embeddingSize, inputSize, width });
+    this.options = resolveOptions('mobilefacenet', options, given);
+    const { embeddingSize, inputSize, width } = this.options;
     const [h, w] = inputSize;
-    this.options = { embeddingSize, inputSize, width };
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     const scaled = (c: number) => scaleChannels(c, width);
     const first = scaled(64);
@@ -92,3 +93,12 @@ export class MobileFaceNet extends Module implements FaceNetwork {
     return reshape(this.embedding.call(y, ctx), [x.shape[0]!, this.options.embeddingSize]);
   }
 }
+
+export const mobileFaceNet = defineModel({
+  name: 'mobilefacenet',
+  means: 'inverted residuals and a global depthwise convolution, 1.0 M parameters, 221 M multiply-adds',
+  source: 'Chen et al. 2018, arXiv 1804.07573, table 1',
+  options,
+  create: (given) => new MobileFaceNet(given),
+  variants: {},
+});

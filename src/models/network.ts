@@ -1,5 +1,5 @@
 /** What every face network is: a module from normalised images to embeddings that says how its images are prepared. */
-import { UsageError } from '../core/errors.ts';
+import { type Described, imageSize, number, type OptionSpecs, type Options, whole } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import type { Module } from '../nn/module.ts';
@@ -28,32 +28,26 @@ export interface FaceNetwork extends Module {
   /** Name in the registry and in checkpoints. */
   readonly architecture: string;
   readonly options: Readonly<Record<string, unknown>> & { readonly embeddingSize: number };
-  readonly preprocessing: Preprocessing;
+  /** Its own until training or a checkpoint says otherwise. */
+  preprocessing: Preprocessing;
 }
 
-/** What every network here lets its user choose. */
-export interface FrameOptions {
-  /** Length of the embedding. */
-  readonly embeddingSize: number;
-  /** [height, width] in pixels, multiples of 16. */
-  readonly inputSize: readonly [number, number];
-  /** Multiplies every inner channel count. */
-  readonly width: number;
+/** Options that every network here has, with the embedding size and the input size that are usual for it. */
+export const frameOptions = (embeddingSize = 128, inputSize: readonly [number, number] = [112, 112], step = 16) => ({
+  embeddingSize: whole({ from: 1 }, embeddingSize, 'length of the embedding'),
+  inputSize: imageSize(step, inputSize),
+  width: number({ above: 0 }, 1, 'factor on the channel counts'),
+});
+
+/** A family of networks by name, and by the names of its usual settings. */
+export interface ModelEntry<S extends OptionSpecs = OptionSpecs> extends Described<S> {
+  create(options?: Options<S>): FaceNetwork;
+  /** Short names for options of this family; a checkpoint holds the family's name and the options. */
+  readonly variants: Readonly<Record<string, { readonly means: string; readonly options: Options<S> }>>;
 }
 
-/** Throws UsageError, in the name of `network`, for options that make no network. */
-export function checkFrame(network: string, { embeddingSize, inputSize: [h, w], width }: FrameOptions): void {
-  if (h % 16 || w % 16 || h < 16 || w < 16)
-    throw new UsageError(
-      `${network}: expected an input size in multiples of 16, got ${h}x${w}\nUse 112x112, 112x96 or 96x96.`,
-    );
-  if (!(width > 0))
-    throw new UsageError(`${network}: expected a width above 0, got ${width}\nUse 1 for the paper's network.`);
-  if (!Number.isInteger(embeddingSize) || embeddingSize < 1)
-    throw new UsageError(
-      `${network}: expected a whole embedding size of at least 1, got ${embeddingSize}\nUse 128 or 512, as the papers do.`,
-    );
-}
+/** Makes an entry; the types of its options are those of its `options`. */
+export const defineModel = <S extends OptionSpecs>(entry: ModelEntry<S>): ModelEntry<S> => entry;
 
 /** A channel count times the width, a multiple of 8, which is what the kernels' vectors are. */
 export const scaleChannels = (channels: number, width: number): number =>

@@ -74,6 +74,8 @@ export interface MarginSoftmaxResult {
   readonly targetCos: Tensor;
   /** 1 where the own class centre is the nearest, else 0: [B] (no margin applied). */
   readonly hits: Tensor;
+  /** 1 where the own logit is the largest, margin applied, else 0: [B]. */
+  readonly marginHits: Tensor;
 }
 
 /** The cosines of a batch to its class centres, as what a loss derives its row scalars from. */
@@ -195,9 +197,20 @@ export function marginSoftmax(
   return {
     loss: mean(losses),
     targetCos,
-    hits: elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [targetCos, nearest]),
+    hits: atLeast(targetCos, nearest),
+    marginHits: atLeast(
+      own,
+      total(
+        parts.map((p) => p.top),
+        maximum,
+      ),
+    ),
   };
 }
+
+/** 1 where a >= b, else 0. */
+const atLeast = (a: Tensor, b: Tensor): Tensor =>
+  elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [a, b]);
 
 const rowExprs = (n: number): Expr[] => Array.from({ length: n }, (_, i) => E.input(i));
 
@@ -210,5 +223,5 @@ export function hits(logits: Tensor, labels: Tensor): Tensor {
     reshape(labels, [b, 1]),
     classIds(0, c),
   ]);
-  return elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [max(at, 1), max(logits, 1)]);
+  return atLeast(max(at, 1), max(logits, 1));
 }

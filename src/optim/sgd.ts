@@ -6,29 +6,21 @@
  * (Sutskever et al. 2013, eqs. 3 and 4, in PyTorch's arrangement: the learning rate multiplies the velocity.)
  */
 import { UsageError } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
+import { flag, number, type Options, resolveOptions } from '../core/options.ts';
 import type { Parameter } from '../nn/module.ts';
 import { add, mul, sub } from '../ops/pointwise.ts';
-import type { TraceContext } from '../plan/trace.ts';
-import type { Optimizer } from './optimizer.ts';
-import { slotsOf } from './slots.ts';
+import { defineOptimizer, type Optimizer, type ParameterRules, rateOf } from './optimizer.ts';
+import { decayed, slotsOf } from './slots.ts';
 
-export interface SgdOptions {
-  /** Default 0.9. */
-  readonly momentum?: number;
-  /** Nesterov's form of the momentum. Default false. */
-  readonly nesterov?: boolean;
-  /** Weight decay of each parameter, by its name. Default 0 everywhere. */
-  readonly decay?: (p: Parameter) => number;
-}
+const options = {
+  momentum: number({ from: 0, below: 1 }, 0.9, 'share of the velocity that is kept'),
+  nesterov: flag(false, "switch for Nesterov's form of the momentum"),
+};
+export type SgdOptions = Options<typeof options> & ParameterRules;
 
 /** Makes an SGD optimizer for these parameters. Its velocities are named `<parameter>.velocity`. */
-export function sgd(
-  parameters: readonly Parameter[],
-  { momentum = 0.9, nesterov = false, decay = () => 0 }: SgdOptions = {},
-): Optimizer {
-  if (!(momentum >= 0 && momentum < 1))
-    throw new UsageError(`sgd: expected a momentum in [0, 1), got ${momentum}\nUsual is 0.9.`);
+export function sgd(parameters: readonly Parameter[], { decay = () => 0, rate, ...given }: SgdOptions = {}): Optimizer {
+  const { momentum, nesterov } = resolveOptions('sgd', options, given);
   if (nesterov && momentum === 0)
     throw new UsageError(
       'sgd: expected a momentum above 0 for Nesterov momentum, got 0\nSet momentum, or leave nesterov out.',
@@ -37,18 +29,28 @@ export function sgd(
   return {
     parameters,
     state: momentum ? slots : [],
-    update(gradients: readonly Tensor[], lr: Tensor, ctx: TraceContext) {
+    update(gradients, lr, ctx) {
       parameters.forEach((p, i) => {
-        const wd = decay(p);
-        const g = wd ? add(gradients[i]!, mul(p.tensor, wd)) : gradients[i]!;
+        const gradient = gradients[i];
+        if (!gradient) return;
+        const own = rateOf(lr, p, rate);
+        const g = decayed(gradient, p, decay(p));
         if (!momentum) {
-          ctx.assign(p, sub(p.tensor, mul(lr, g)));
+          ctx.assign(p, sub(p.tensor, mul(own, g)));
           return;
         }
         const v = add(mul(slots[i]!.tensor, momentum), g);
         ctx.assign(slots[i]!, v);
-        ctx.assign(p, sub(p.tensor, mul(lr, nesterov ? add(g, mul(v, momentum)) : v)));
+        ctx.assign(p, sub(p.tensor, mul(own, nesterov ? add(g, mul(v, momentum)) : v)));
       });
     },
   };
 }
+
+export const sgdEntry = defineOptimizer({
+  name: 'sgd',
+  means: 'stochastic gradient descent with momentum',
+  source: 'Sutskever et al. 2013, eqs. 3 and 4, as PyTorch arranges them',
+  options,
+  create: sgd,
+});
