@@ -6,14 +6,13 @@
  * Implementations differ in small things, each an option here. With the defaults, depth 50 has 43,590,848 parameters and
  * 6.309 G multiply-adds at 112×112; without the units' middle batch norm and with pooled shortcuts 43,574,976 and 6.296 G.
  */
-import { flag, number, type Options, oneOf, optional, type ResolvedOptions, resolveOptions } from '../core/options.ts';
+import { flag, type Options, oneOf, type ResolvedOptions, resolveOptions } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from '../nn/attention.ts';
-import { BatchNorm, Conv2d, ConvBlock, Dropout, Linear, PReLU } from '../nn/layers.ts';
+import { BatchNorm, Conv2d, ConvBlock, PReLU } from '../nn/layers.ts';
 import { Module, nameTree } from '../nn/module.ts';
-import { reshape } from '../ops/movement.ts';
 import { add } from '../ops/pointwise.ts';
-import { globalAvgPool, maxPool } from '../ops/pool.ts';
+import { maxPool } from '../ops/pool.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import {
   defaultPreprocessing,
@@ -23,6 +22,7 @@ import {
   type Preprocessing,
   scaleChannels,
 } from './network.ts';
+import { Output, outputOptions, withDropout } from './output.ts';
 
 /** Units of the four stages by depth. From 101 on these are the counts of ResNet's bottlenecks, with units of two 3×3. */
 const unitsOf = {
@@ -60,18 +60,10 @@ const options = {
     'conv',
     'shortcut of units with stride 2: a 1x1 convolution and BN, or every other pixel where the channels stay the same',
   ),
-  output: oneOf(
-    ['E', 'GDC', 'GAP'],
-    'E',
-    'way from the last map to the embedding: E is BN, dropout, dense, BN; GDC has a depthwise convolution as large as the map in place of the first BN; GAP takes the mean over the map',
-  ),
-  dropout: optional(
-    number({ from: 0, below: 1 }, 0.4, 'share of numbers dropped before the dense layer: 0.4 for output E, else 0'),
-  ),
+  ...outputOptions,
   ...frameOptions(512),
 };
 export type IrNetOptions = Options<typeof options>;
-type IrOutput = 'E' | 'GDC' | 'GAP';
 
 type UnitOptions = Pick<ResolvedOptions<typeof options>, 'attention' | 'midBatchNorm' | 'shortcut'>;
 
@@ -109,32 +101,6 @@ export class IrUnit extends Module {
   }
 }
 
-/** The last map [N, h, w, C] to embeddings [N, d]. The dense layer's rows are in the order h, w, C. */
-class Output extends Module {
-  readonly bn: BatchNorm | undefined;
-  readonly depthwise: ConvBlock | undefined;
-  readonly dropout: Dropout;
-  readonly fc: Linear;
-  readonly embedding: BatchNorm;
-  private readonly pooled: boolean;
-  constructor(kind: IrOutput, h: number, w: number, channels: number, embeddingSize: number, dropout: number) {
-    super();
-    if (kind === 'GDC')
-      this.depthwise = new ConvBlock(channels, channels, { kernel: [h, w], groups: channels, linear: true });
-    else this.bn = new BatchNorm(channels);
-    this.pooled = kind === 'GAP';
-    this.dropout = new Dropout(dropout);
-    this.fc = new Linear(kind === 'E' ? h * w * channels : channels, embeddingSize);
-    this.embedding = new BatchNorm(embeddingSize);
-  }
-  protected forward(x: Tensor, ctx: TraceContext): Tensor {
-    let y = (this.depthwise ?? this.bn)!.call(x, ctx);
-    if (this.pooled) y = globalAvgPool(y);
-    y = this.dropout.call(y, ctx);
-    return this.embedding.call(this.fc.call(reshape(y, [x.shape[0]!, y.size / x.shape[0]!]), ctx), ctx);
-  }
-}
-
 export class IrNet extends Module implements FaceNetwork {
   readonly architecture = 'ir';
   readonly options: ResolvedOptions<typeof options>;
@@ -145,8 +111,7 @@ export class IrNet extends Module implements FaceNetwork {
 
   constructor(given: IrNetOptions = {}) {
     super();
-    const dropout = given.dropout ?? ((given.output ?? 'E') === 'E' ? 0.4 : 0);
-    this.options = resolveOptions('ir', options, { ...given, dropout });
+    this.options = resolveOptions('ir', options, withDropout(given));
     const { depth, attention, midBatchNorm, shortcut, output, embeddingSize, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     let c = scaleChannels(64, width);
@@ -159,7 +124,7 @@ export class IrNet extends Module implements FaceNetwork {
       }
     });
     const [h, w] = inputSize;
-    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, dropout);
+    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, this.options.dropout!);
     nameTree(this);
   }
 
