@@ -24,7 +24,7 @@ export function peerNetwork(): MobileFaceNet {
       : net[path[0] as 'stem']) as unknown as ConvBlock;
     const { conv, bn, prelu } = block;
     conv.weight.write(l.weight);
-    bn.weight.write(new Float32Array(l.cout).fill(1));
+    bn.weight!.write(new Float32Array(l.cout).fill(1));
     bn.bias.write(l.bias);
     bn.runningMean.write(new Float32Array(l.cout));
     bn.runningVar.write(new Float32Array(l.cout).fill(1 - bn.eps));

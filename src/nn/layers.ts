@@ -7,7 +7,7 @@ import { batchNorm, normalize } from '../ops/batchNorm.ts';
 import { conv2d } from '../ops/conv2d.ts';
 import type { ConvOptions } from '../ops/convolution.ts';
 import { linear } from '../ops/matmul.ts';
-import { add, mul, prelu } from '../ops/pointwise.ts';
+import { add, hardSwish, leakyRelu, mul, prelu, relu, relu6, sigmoid } from '../ops/pointwise.ts';
 import { dropout } from '../ops/random.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import { constantInit, convInit, xavierUniform } from './init.ts';
@@ -16,38 +16,51 @@ import { Module, Parameter, StateBuffer } from './module.ts';
 export interface Conv2dOptions extends ConvOptions {
   /** Side or [height, width] of the kernel. */
   readonly kernel: number | readonly [number, number];
+  /** A number added per output channel. Default false: a batch norm that follows would take it away again. */
+  readonly bias?: boolean;
 }
 
-/** 2-D convolution without bias: x [N, H, W, in] → [N, H', W', out]. Padding defaults to 0, stride to 1. */
+/** 2-D convolution: x [N, H, W, in] → [N, H', W', out]. Padding defaults to 0, stride to 1; no bias unless asked for. */
 export class Conv2d extends Module {
   readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
   private readonly options: ConvOptions;
-  constructor(inputs: number, outputs: number, { kernel, ...options }: Conv2dOptions) {
+  constructor(inputs: number, outputs: number, { kernel, bias = false, ...options }: Conv2dOptions) {
     super();
     const [kh, kw] = typeof kernel === 'number' ? [kernel, kernel] : kernel;
     this.weight = new Parameter([kh, kw, inputs / (options.groups ?? 1), outputs], convInit);
+    this.bias = bias ? new Parameter([outputs], constantInit(0)) : undefined;
     this.options = options;
   }
   protected forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight.tensor, this.options);
+    const y = conv2d(x, this.weight.tensor, this.options);
+    return this.bias ? add(y, this.bias.tensor) : y;
   }
+}
+
+export interface BatchNormOptions {
+  /** Added to the variance. Default 1e-5. */
+  readonly eps?: number;
+  /** Share of the batch in the running statistics. Default 0.1; TensorFlow's decay is 1 minus this. */
+  readonly momentum?: number;
+  /** Whether there is a weight; without one it is 1. Default true. */
+  readonly scale?: boolean;
 }
 
 /**
  * Batch normalisation over all axes but the last (Ioffe and Szegedy 2015). Training uses the batch's moments and moves
  * the running ones: running ← (1 − momentum)·running + momentum·batch, with the unbiased variance, as PyTorch does.
- * Defaults: eps 1e-5, momentum 0.1.
  */
 export class BatchNorm extends Module {
-  readonly weight: Parameter;
+  readonly weight: Parameter | undefined;
   readonly bias: Parameter;
   readonly runningMean: StateBuffer;
   readonly runningVar: StateBuffer;
   readonly eps: number;
   readonly momentum: number;
-  constructor(channels: number, { eps = 1e-5, momentum = 0.1 } = {}) {
+  constructor(channels: number, { eps = 1e-5, momentum = 0.1, scale = true }: BatchNormOptions = {}) {
     super();
-    this.weight = new Parameter([channels], constantInit(1));
+    this.weight = scale ? new Parameter([channels], constantInit(1)) : undefined;
     this.bias = new Parameter([channels], constantInit(0));
     this.runningMean = new StateBuffer([channels], 0);
     this.runningVar = new StateBuffer([channels], 1);
@@ -56,8 +69,8 @@ export class BatchNorm extends Module {
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     const { weight, bias, runningMean, runningVar, eps, momentum } = this;
-    if (!ctx.training) return normalize(x, runningMean.tensor, runningVar.tensor, weight.tensor, bias.tensor, eps);
-    const { y, mean, variance } = batchNorm(x, weight.tensor, bias.tensor, eps);
+    if (!ctx.training) return normalize(x, runningMean.tensor, runningVar.tensor, weight?.tensor, bias.tensor, eps);
+    const { y, mean, variance } = batchNorm(x, weight?.tensor, bias.tensor, eps);
     const n = sizeOf(x.shape) / x.shape[x.rank - 1]!;
     const move = (old: Tensor, batch: Tensor, unbias: number) =>
       add(mul(old, 1 - momentum), mul(batch, momentum * unbias));
@@ -76,6 +89,30 @@ export class PReLU extends Module {
   }
   protected forward(x: Tensor): Tensor {
     return prelu(x, this.weight.tensor);
+  }
+}
+
+/** Activations without parameters. */
+const functions = {
+  relu: (x: Tensor): Tensor => relu(x),
+  relu6: (x: Tensor): Tensor => relu6(x),
+  leakyRelu,
+  hardSwish: (x: Tensor): Tensor => hardSwish(x),
+  swish: (x: Tensor): Tensor => mul(x, sigmoid(x)),
+};
+export type ActivationName = 'prelu' | keyof typeof functions | 'none';
+
+/** An activation without parameters. `slope` is that of leakyRelu below 0, 0.01 unless given. */
+export class Activation extends Module {
+  readonly kind: keyof typeof functions;
+  private readonly slope: number | undefined;
+  constructor(kind: keyof typeof functions, slope?: number) {
+    super();
+    this.kind = kind;
+    this.slope = slope;
+  }
+  protected forward(x: Tensor): Tensor {
+    return functions[this.kind](x, this.slope);
   }
 }
 
@@ -110,20 +147,34 @@ export class Dropout extends Module {
   }
 }
 
-/** Convolution, batch norm and, unless linear, PReLU: MobileFaceNet's unit. */
+export interface ConvBlockOptions extends Conv2dOptions {
+  /** No activation, whatever `activation` says. */
+  readonly linear?: boolean;
+  /** Default prelu. */
+  readonly activation?: ActivationName;
+  /** Of leakyRelu. Default 0.01. */
+  readonly slope?: number;
+  readonly batchNorm?: BatchNormOptions;
+}
+
+/** Convolution, batch norm and, unless linear, an activation (PReLU unless another is named): MobileFaceNet's unit. */
 export class ConvBlock extends Module {
   readonly conv: Conv2d;
   readonly bn: BatchNorm;
+  /** Of the activations the one with parameters, whose name they carry. */
   readonly prelu: PReLU | undefined;
-  constructor(inputs: number, outputs: number, options: Conv2dOptions & { readonly linear?: boolean }) {
+  readonly activation: Activation | undefined;
+  constructor(inputs: number, outputs: number, options: ConvBlockOptions) {
     super();
-    const { linear, ...conv } = options;
+    const { linear = false, activation = 'prelu', slope, batchNorm, ...conv } = options;
     this.conv = new Conv2d(inputs, outputs, conv);
-    this.bn = new BatchNorm(outputs);
-    this.prelu = linear ? undefined : new PReLU(outputs);
+    this.bn = new BatchNorm(outputs, batchNorm);
+    const kind = linear ? 'none' : activation;
+    if (kind === 'prelu') this.prelu = new PReLU(outputs);
+    else if (kind !== 'none') this.activation = new Activation(kind, slope);
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     const y = this.bn.call(this.conv.call(x, ctx), ctx);
-    return this.prelu ? this.prelu.call(y, ctx) : y;
+    return (this.prelu ?? this.activation)?.call(y, ctx) ?? y;
   }
 }

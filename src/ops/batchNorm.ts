@@ -69,16 +69,19 @@ export const momentsOp = defineOp<Record<string, never>>('moments', {
 /** Mean and biased variance over all axes but the last: two tensors [C]. */
 export const moments = (x: Tensor): [Tensor, Tensor] => momentsOp.apply([x], {}) as [Tensor, Tensor];
 
-/** (x − mean)·rsqrt(variance + eps)·weight + bias for given moments: batch normalisation in inference. */
+/** (x − mean)·rsqrt(variance + eps)·weight + bias for given moments: batch normalisation in inference. No weight is 1. */
 export const normalize = (
   x: Tensor,
   mean: Tensor,
   variance: Tensor,
-  weight: Tensor,
+  weight: Tensor | undefined,
   bias: Tensor,
   eps: number,
 ): Tensor => {
-  const scale = elementwise('normScale', E.div(E.input(1), E.sqrt(E.add(E.input(0), eps))), [variance, weight]);
+  const deviation = E.sqrt(E.add(E.input(0), eps));
+  const scale = weight
+    ? elementwise('normScale', E.div(E.input(1), deviation), [variance, weight])
+    : elementwise('normScale', E.div(1, deviation), [variance]);
   return elementwise('normalize', E.add(E.mul(E.sub(E.input(0), E.input(1)), E.input(2)), E.input(3)), [
     x,
     mean,
@@ -90,7 +93,7 @@ export const normalize = (
 /** Batch normalisation with the batch's own moments. Gives y and the moments [C] (variance biased, as y uses it). */
 export function batchNorm(
   x: Tensor,
-  weight: Tensor,
+  weight: Tensor | undefined,
   bias: Tensor,
   eps = 1e-5,
 ): { y: Tensor; mean: Tensor; variance: Tensor } {

@@ -201,7 +201,7 @@ describe('the batch norm layer moves its running moments', () => {
       const x = inputs.get('x')!;
       const layer = nameTree(new BatchNorm(x.shape.at(-1)!, { eps: c.attrs.eps, momentum: c.attrs.momentum }), 'bn');
       for (const name of ['weight', 'bias', 'runningMean', 'runningVar'] as const)
-        layer[name].write(inputs.get(name)!.data);
+        layer[name]!.write(inputs.get(name)!.data);
       const reference = new ReferenceDevice();
       const f = compile(({ x: t }, ctx) => layer.call(ops.add(t!, c.attrs.shift), ctx), {
         device: reference,
