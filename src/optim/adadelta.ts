@@ -6,21 +6,18 @@
  *
  * (Zeiler 2012, algorithm 1, which has lr = 1.)
  */
-import type { Tensor } from '../core/tensor.ts';
+import { number, type Options, resolveOptions } from '../core/options.ts';
 import type { Parameter } from '../nn/module.ts';
 import { add, div, mul, sqrt, sub } from '../ops/pointwise.ts';
-import type { TraceContext } from '../plan/trace.ts';
-import type { Optimizer } from './optimizer.ts';
-import { decayed, expectOption, expectOptions, runningMean, slotsOf } from './slots.ts';
+import { defineOptimizer, type Optimizer, type ParameterRules, rateOf } from './optimizer.ts';
+import { decayed, runningMean, slotsOf } from './slots.ts';
 
-export interface AdadeltaOptions {
-  /** Share of the old mean squares that is kept. Default 0.9. */
-  readonly rho?: number;
-  /** Above 0: the first step is as long as it says. Default 1e-6. */
-  readonly eps?: number;
-  /** Weight decay of each parameter, by its name. Default 0 everywhere. */
-  readonly decay?: (p: Parameter) => number;
-}
+const options = {
+  rho: number({ from: 0, below: 1 }, 0.9, 'share of the old mean squares that is kept'),
+  // With 0 no step would ever be made.
+  eps: number({ above: 0 }, 1e-6, 'number under the roots, which the first steps are as long as'),
+};
+export type AdadeltaOptions = Options<typeof options> & ParameterRules;
 
 /**
  * Makes an Adadelta optimizer for these parameters. Its state is `<parameter>.meanSquare` and `.meanSquareUpdate`.
@@ -28,24 +25,33 @@ export interface AdadeltaOptions {
  */
 export function adadelta(
   parameters: readonly Parameter[],
-  { rho = 0.9, eps = 1e-6, decay = () => 0 }: AdadeltaOptions = {},
+  { decay = () => 0, rate, ...given }: AdadeltaOptions = {},
 ): Optimizer {
-  expectOptions('adadelta', { rho }, { eps });
-  expectOption(eps > 0, 'adadelta', 'eps above 0', eps, 'With 0 no step is ever made. Usual is 1e-6.');
+  const { rho, eps } = resolveOptions('adadelta', options, given);
   const squares = slotsOf(parameters, 'meanSquare');
   const updates = slotsOf(parameters, 'meanSquareUpdate');
   return {
     parameters,
     state: [...squares, ...updates],
-    update(gradients: readonly Tensor[], lr: Tensor, ctx: TraceContext) {
+    update(gradients, lr, ctx) {
       parameters.forEach((p, i) => {
-        const g = decayed(gradients[i]!, p, decay(p));
+        const gradient = gradients[i];
+        if (!gradient) return;
+        const g = decayed(gradient, p, decay(p));
         const s = runningMean(squares[i]!.tensor, mul(g, g), rho);
         const d = mul(div(sqrt(add(updates[i]!.tensor, eps)), sqrt(add(s, eps))), g);
         ctx.assign(squares[i]!, s);
         ctx.assign(updates[i]!, runningMean(updates[i]!.tensor, mul(d, d), rho));
-        ctx.assign(p, sub(p.tensor, mul(lr, d)));
+        ctx.assign(p, sub(p.tensor, mul(rateOf(lr, p, rate), d)));
       });
     },
   };
 }
+
+export const adadeltaEntry = defineOptimizer({
+  name: 'adadelta',
+  means: 'steps in the ratio of the mean squares of updates and gradients; its learning rate is 1',
+  source: 'Zeiler 2012, arXiv 1212.5701, algorithm 1',
+  options,
+  create: adadelta,
+});

@@ -5,23 +5,18 @@
  *
  * (Duchi, Hazan & Singer 2011, the diagonal form.) TensorFlow's is `start` 0.1 and `eps` 0.
  */
-import type { Tensor } from '../core/tensor.ts';
+import { number, type Options, resolveOptions } from '../core/options.ts';
 import type { Parameter } from '../nn/module.ts';
 import { add, div, mul, sqrt, sub } from '../ops/pointwise.ts';
-import type { TraceContext } from '../plan/trace.ts';
-import type { Optimizer } from './optimizer.ts';
-import { counterOf, countUp, decayed, expectOptions, slotsOf } from './slots.ts';
+import { defineOptimizer, type Optimizer, type ParameterRules, rateOf } from './optimizer.ts';
+import { counterOf, countUp, decayed, scalarsOf, slotsOf } from './slots.ts';
 
-export interface AdagradOptions {
-  /** How fast the rate itself falls, by 1/(1 + (t − 1)·lrDecay). Default 0. */
-  readonly lrDecay?: number;
-  /** What the sums of squares start from. Default 0. */
-  readonly start?: number;
-  /** Default 1e-10. */
-  readonly eps?: number;
-  /** Weight decay of each parameter, by its name. Default 0 everywhere. */
-  readonly decay?: (p: Parameter) => number;
-}
+const options = {
+  lrDecay: number({ from: 0 }, 0, 'number by which the rate itself falls, as 1/(1 + (t − 1)·lrDecay)'),
+  start: number({ from: 0 }, 0, 'number that the sums of squares start from'),
+  eps: number({ from: 0 }, 1e-10, 'number beside the root that is divided by'),
+};
+export type AdagradOptions = Options<typeof options> & ParameterRules;
 
 /**
  * Makes an Adagrad optimizer for these parameters. Its state is `adagrad.steps` and `<parameter>.sumOfSquares`.
@@ -29,23 +24,33 @@ export interface AdagradOptions {
  */
 export function adagrad(
   parameters: readonly Parameter[],
-  { lrDecay = 0, start = 0, eps = 1e-10, decay = () => 0 }: AdagradOptions = {},
+  { decay = () => 0, rate, ...given }: AdagradOptions = {},
 ): Optimizer {
-  expectOptions('adagrad', {}, { lrDecay, start, eps });
-  const steps = counterOf('adagrad.steps');
+  const { lrDecay, start, eps } = resolveOptions('adagrad', options, given);
+  const steps = counterOf('adagrad.steps', parameters);
   const sums = slotsOf(parameters, 'sumOfSquares', start);
   return {
     parameters,
     state: [steps, ...sums],
-    update(gradients: readonly Tensor[], lr: Tensor, ctx: TraceContext) {
-      const t = countUp(steps, ctx);
-      const rate = lrDecay ? div(lr, add(mul(sub(t, 1), lrDecay), 1)) : lr;
+    update(gradients, lr, ctx) {
+      const t = countUp(steps, gradients, ctx); // [parameters]
+      const rates = lrDecay ? scalarsOf(div(lr, add(mul(sub(t, 1), lrDecay), 1))) : undefined;
       parameters.forEach((p, i) => {
-        const g = decayed(gradients[i]!, p, decay(p));
+        const gradient = gradients[i];
+        if (!gradient) return;
+        const g = decayed(gradient, p, decay(p));
         const s = add(sums[i]!.tensor, mul(g, g));
         ctx.assign(sums[i]!, s);
-        ctx.assign(p, sub(p.tensor, mul(rate, div(g, add(sqrt(s), eps)))));
+        ctx.assign(p, sub(p.tensor, mul(rateOf(rates?.[i] ?? lr, p, rate), div(g, add(sqrt(s), eps)))));
       });
     },
   };
 }
+
+export const adagradEntry = defineOptimizer({
+  name: 'adagrad',
+  means: 'steps divided by the root of the sum of all squared gradients',
+  source: 'Duchi, Hazan & Singer 2011, as PyTorch arranges it',
+  options,
+  create: adagrad,
+});

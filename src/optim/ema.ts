@@ -8,18 +8,17 @@
  * that a resumed run goes on exactly.
  */
 import { UsageError } from '../core/errors.ts';
+import { flag, number, type Options, resolveOptions } from '../core/options.ts';
 import type { Variable } from '../core/tensor.ts';
 import { type State, StateBuffer, stateOf } from '../nn/module.ts';
 import { add, div, equal, maximum, mul, sub, where } from '../ops/pointwise.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { counterOf, expectOptions } from './slots.ts';
 
-export interface EmaOptions {
-  /** Share of the old average that is kept. Default 0.999. */
-  readonly decay?: number;
-  /** A smaller share in the first updates. Default false. */
-  readonly warmUp?: boolean;
-}
+const options = {
+  decay: number({ from: 0, below: 1 }, 0.999, 'share of the old average that is kept'),
+  warmUp: flag(false, 'switch for a smaller share in the first updates'),
+};
+export type EmaOptions = Options<typeof options>;
 
 export interface Ema {
   /** What a checkpoint must hold: `ema.updates` and `<variable>.average`. */
@@ -34,12 +33,14 @@ export interface Ema {
  * Averages these float32 variables: parameters and, usually, running statistics.
  * @throws UsageError for a decay outside of [0, 1) or a variable that is not float32
  */
-export function ema(variables: readonly Variable[], { decay = 0.999, warmUp = false }: EmaOptions = {}): Ema {
-  expectOptions('ema', { decay }, {});
+export function ema(variables: readonly Variable[], given: EmaOptions = {}): Ema {
+  const { decay, warmUp } = resolveOptions('ema', options, given);
   for (const v of variables)
     if (v.dtype !== 'f32')
       throw new UsageError(`ema: expected float32 variables, got ${v.dtype} '${v.name}'\nAverage the others only.`);
-  const updates = counterOf('ema.updates');
+  // float32 counts to 2^24: the average no longer starts up by then.
+  const updates = new StateBuffer([]);
+  updates.name = 'ema.updates';
   const averages = variables.map((v) => {
     const average = new StateBuffer(v.shape);
     average.name = `${v.name}.average`;

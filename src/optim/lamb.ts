@@ -5,40 +5,26 @@
  *   m ← β1·m + (1 − β1)·g;   v ← β2·v + (1 − β2)·g²
  *   u = m/(1 − β1^t) / (sqrt(v/(1 − β2^t)) + eps) + decay·p;   p ← p − lr · φ(‖p‖)/‖u‖ · u
  *
- * φ limits to `normRange`. Where φ(‖p‖) or ‖u‖ is 0 the ratio is 1, which the paper leaves open: weights that start from
- * 0 could not move otherwise.
+ * φ limits to `minNorm` and `maxNorm`. Where φ(‖p‖) or ‖u‖ is 0 the ratio is 1, which the paper leaves open: weights that
+ * start from 0 could not move otherwise.
  */
+import { UsageError } from '../core/errors.ts';
+import { number, type Options, optional, resolveOptions } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Parameter } from '../nn/module.ts';
 import { add, div, maximum, minimum, mul, sqrt, sub } from '../ops/pointwise.ts';
-import type { TraceContext } from '../plan/trace.ts';
-import type { Optimizer } from './optimizer.ts';
-import {
-  biasCorrection,
-  counterOf,
-  countUp,
-  expectOption,
-  expectOptions,
-  normOf,
-  ratioOrOne,
-  runningMean,
-  slotsOf,
-} from './slots.ts';
+import { adapts, defineOptimizer, type Optimizer, type ParameterRules, rateOf } from './optimizer.ts';
+import { biasCorrection, counterOf, countUp, normOf, ratioOrOne, runningMean, scalarsOf, slotsOf } from './slots.ts';
 
-export interface LambOptions {
-  /** Default 0.9. */
-  readonly beta1?: number;
-  /** Default 0.999. */
-  readonly beta2?: number;
-  /** Default 1e-6. */
-  readonly eps?: number;
-  /** Limits of the weights' length in the ratio. Default [0, Infinity]: as long as it is. */
-  readonly normRange?: readonly [number, number];
-  /** Whether a parameter's step is scaled; many leave out biases and norm layers. Default all. */
-  readonly adapt?: (p: Parameter) => boolean;
-  /** Weight decay of each parameter, by its name. Default 0 everywhere. */
-  readonly decay?: (p: Parameter) => number;
-}
+const options = {
+  beta1: number({ from: 0, below: 1 }, 0.9, 'share of the old mean gradient that is kept'),
+  beta2: number({ from: 0, below: 1 }, 0.999, 'share of the old mean square that is kept'),
+  eps: number({ from: 0 }, 1e-6, 'number beside the root that is divided by'),
+  minNorm: number({ from: 0 }, 0, 'least length of the weights in the ratio'),
+  maxNorm: optional(number({ above: 0 }, 10, 'largest length of the weights in the ratio; no limit without it')),
+  adapt: adapts,
+};
+export type LambOptions = Options<typeof options> & ParameterRules;
 
 /**
  * Makes a LAMB optimizer for these parameters. Its state is `lamb.steps`, `<parameter>.firstMoment` and `.secondMoment`.
@@ -46,49 +32,50 @@ export interface LambOptions {
  */
 export function lamb(
   parameters: readonly Parameter[],
-  {
-    beta1 = 0.9,
-    beta2 = 0.999,
-    eps = 1e-6,
-    normRange: [low, high] = [0, Infinity],
-    adapt = () => true,
-    decay = () => 0,
-  }: LambOptions = {},
+  { decay = () => 0, rate, ...given }: LambOptions = {},
 ): Optimizer {
-  expectOptions('lamb', { beta1, beta2 }, { eps });
-  expectOption(
-    low >= 0 && low < Infinity && high > 0 && low <= high,
-    'lamb',
-    'normRange [low, high] with 0 <= low <= high',
-    `[${low}, ${high}]`,
-    'Leave it out for no limits.',
-  );
-  const steps = counterOf('lamb.steps');
+  const { beta1, beta2, eps, minNorm, maxNorm, adapt } = resolveOptions('lamb', options, given);
+  if (maxNorm !== undefined && maxNorm < minNorm)
+    throw new UsageError(
+      `lamb: expected maxNorm of at least minNorm = ${minNorm}, got ${maxNorm}\nLeave maxNorm out for no limit.`,
+    );
+  const steps = counterOf('lamb.steps', parameters);
   const first = slotsOf(parameters, 'firstMoment');
   const second = slotsOf(parameters, 'secondMoment');
   const limited = (norm: Tensor) => {
-    const above = low > 0 ? maximum(norm, low) : norm;
-    return high < Infinity ? minimum(above, high) : above;
+    const above = minNorm > 0 ? maximum(norm, minNorm) : norm;
+    return maxNorm === undefined ? above : minimum(above, maxNorm);
   };
   return {
     parameters,
     state: [steps, ...first, ...second],
-    update(gradients: readonly Tensor[], lr: Tensor, ctx: TraceContext) {
-      const t = countUp(steps, ctx);
-      const bias = biasCorrection(beta1, t);
-      const root = sqrt(biasCorrection(beta2, t));
+    update(gradients, lr, ctx) {
+      const t = countUp(steps, gradients, ctx); // [parameters]
+      const biases = scalarsOf(biasCorrection(beta1, t));
+      const roots = scalarsOf(sqrt(biasCorrection(beta2, t)));
       parameters.forEach((p, i) => {
-        const g = gradients[i]!;
+        const g = gradients[i];
+        if (!g) return;
+        const own = rateOf(lr, p, rate);
         const wd = decay(p);
         const m = runningMean(first[i]!.tensor, g, beta1);
         const v = runningMean(second[i]!.tensor, mul(g, g), beta2);
         ctx.assign(first[i]!, m);
         ctx.assign(second[i]!, v);
-        const r = div(div(m, bias), add(div(sqrt(v), root), eps));
+        const r = div(div(m, biases[i]!), add(div(sqrt(v), roots[i]!), eps));
         const u = wd ? add(r, mul(p.tensor, wd)) : r;
-        const rate = adapt(p) ? mul(lr, ratioOrOne(limited(normOf(p.tensor)), normOf(u))) : lr;
-        ctx.assign(p, sub(p.tensor, mul(rate, u)));
+        const adapted = adapt === 'all' || p.shape.length > 1;
+        const step = adapted ? mul(own, ratioOrOne(limited(normOf(p.tensor)), normOf(u))) : own;
+        ctx.assign(p, sub(p.tensor, mul(step, u)));
       });
     },
   };
 }
+
+export const lambEntry = defineOptimizer({
+  name: 'lamb',
+  means: "AdamW whose steps follow the length of each layer's weights, for large batches",
+  source: 'You et al. 2020, arXiv 1904.00962, algorithm 2',
+  options,
+  create: lamb,
+});

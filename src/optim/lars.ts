@@ -7,23 +7,18 @@
  * As in the paper the rate is inside the velocity, unlike in `sgd`. Where ‖p‖ or the divisor is 0, λ is 1, which the paper
  * leaves open: weights that start from 0 could not move otherwise.
  */
-import type { Tensor } from '../core/tensor.ts';
+import { number, type Options, resolveOptions } from '../core/options.ts';
 import type { Parameter } from '../nn/module.ts';
 import { add, mul, sub } from '../ops/pointwise.ts';
-import type { TraceContext } from '../plan/trace.ts';
-import type { Optimizer } from './optimizer.ts';
-import { decayed, expectOption, expectOptions, normOf, ratioOrOne, slotsOf } from './slots.ts';
+import { adapts, defineOptimizer, type Optimizer, type ParameterRules, rateOf } from './optimizer.ts';
+import { decayed, normOf, ratioOrOne, slotsOf } from './slots.ts';
 
-export interface LarsOptions {
-  /** Default 0.9. */
-  readonly momentum?: number;
-  /** The paper's η: how far a layer trusts its gradient. Default 0.001. */
-  readonly trust?: number;
-  /** Whether a parameter's rate is adapted; where not, λ is 1. Default all. */
-  readonly adapt?: (p: Parameter) => boolean;
-  /** Weight decay of each parameter, by its name. Default 0 everywhere. */
-  readonly decay?: (p: Parameter) => number;
-}
+const options = {
+  momentum: number({ from: 0, below: 1 }, 0.9, 'share of the velocity that is kept'),
+  trust: number({ above: 0 }, 0.001, "trust of a layer in its gradient, the paper's η"),
+  adapt: adapts,
+};
+export type LarsOptions = Options<typeof options> & ParameterRules;
 
 /**
  * Makes a LARS optimizer for these parameters. Its velocities are named `<parameter>.velocity`.
@@ -31,28 +26,36 @@ export interface LarsOptions {
  */
 export function lars(
   parameters: readonly Parameter[],
-  { momentum = 0.9, trust = 0.001, adapt = () => true, decay = () => 0 }: LarsOptions = {},
+  { decay = () => 0, rate, ...given }: LarsOptions = {},
 ): Optimizer {
-  expectOptions('lars', { momentum }, {});
-  expectOption(trust > 0 && trust < Infinity, 'lars', 'trust above 0', trust, 'Usual is 0.001.');
+  const { momentum, trust, adapt } = resolveOptions('lars', options, given);
   const velocities = slotsOf(parameters, 'velocity');
   return {
     parameters,
     state: velocities,
-    update(gradients: readonly Tensor[], lr: Tensor, ctx: TraceContext) {
+    update(gradients, lr, ctx) {
       parameters.forEach((p, i) => {
-        const g = gradients[i]!;
+        const g = gradients[i];
+        if (!g) return;
         const wd = decay(p);
-        let rate = lr;
-        if (adapt(p)) {
+        let own = rateOf(lr, p, rate);
+        if (adapt === 'all' || p.shape.length > 1) {
           const length = normOf(p.tensor);
           const divisor = wd ? add(normOf(g), mul(length, wd)) : normOf(g);
-          rate = mul(lr, ratioOrOne(mul(length, trust), divisor));
+          own = mul(own, ratioOrOne(mul(length, trust), divisor));
         }
-        const v = add(mul(velocities[i]!.tensor, momentum), mul(rate, decayed(g, p, wd)));
+        const v = add(mul(velocities[i]!.tensor, momentum), mul(own, decayed(g, p, wd)));
         ctx.assign(velocities[i]!, v);
         ctx.assign(p, sub(p.tensor, v));
       });
     },
   };
 }
+
+export const larsEntry = defineOptimizer({
+  name: 'lars',
+  means: "momentum whose rate follows the lengths of each layer's weights and gradient, for large batches",
+  source: 'You, Gitman & Ginsburg 2017, arXiv 1708.03888, eq. 6 and algorithm 1',
+  options,
+  create: lars,
+});

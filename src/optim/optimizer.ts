@@ -1,5 +1,5 @@
 /** An optimizer: an update rule as a graph, and the state it keeps. */
-import type { Described, OptionSpecs, Options } from '../core/options.ts';
+import { type Described, type OptionSpecs, type Options, oneOf } from '../core/options.ts';
 import type { Tensor, Variable } from '../core/tensor.ts';
 import type { Parameter } from '../nn/module.ts';
 import { mul } from '../ops/pointwise.ts';
@@ -29,6 +29,13 @@ export const rateOf = (lr: Tensor, p: Parameter, rate: ParameterRules['rate']): 
   const factor = rate?.(p) ?? 1;
   return factor === 1 ? lr : mul(lr, factor);
 };
+
+/** Which parameters' steps LAMB and LARS scale; many leave biases, norm layers and slopes out. */
+export const adapts = oneOf(
+  ['all', 'matrices'],
+  'all',
+  'choice of parameters whose steps are scaled: all, or those of two axes and more',
+);
 
 /** An optimizer by name, as recipes know it. */
 export interface OptimizerEntry<S extends OptionSpecs = OptionSpecs> extends Described<S> {

@@ -1,8 +1,9 @@
-/** What the adaptive optimizers share: named slots, the count of updates, bias correction and the check of options. */
+/** What the adaptive optimizers share: named slots, counts of updates, bias correction, lengths. */
 import { UsageError } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
+import { type Tensor, tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { type Parameter, StateBuffer } from '../nn/module.ts';
+import { reshape, split } from '../ops/movement.ts';
 import { add, elementwise, mul, sqrt } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
 import type { TraceContext } from '../plan/trace.ts';
@@ -15,20 +16,30 @@ export const slotsOf = (parameters: readonly Parameter[], name: string, start = 
     return slot;
   });
 
-/** Counts updates. It is state, so that a resumed run goes on exactly and a withheld update is not counted. */
-export function counterOf(name: string): StateBuffer {
+/**
+ * Counts the updates of each parameter: [parameters]. It is state, so that a resumed run goes on exactly and neither a
+ * withheld update nor a frozen parameter is counted: one that thaws begins with its own first step, as in PyTorch.
+ */
+export function counterOf(name: string, parameters: readonly Parameter[]): StateBuffer {
   // float32 counts to 2^24, and stays there: every bias correction is 1 long before.
-  const counter = new StateBuffer([]);
+  const counter = new StateBuffer([parameters.length]);
   counter.name = name;
   return counter;
 }
 
-/** Counts one update. Gives its number, the first being 1. */
-export function countUp(counter: StateBuffer, ctx: TraceContext): Tensor {
-  const t = add(counter.tensor, 1);
+/** Counts one update of those that have a gradient. Gives the number of each one's update, the first being 1. */
+export function countUp(counter: StateBuffer, gradients: readonly (Tensor | undefined)[], ctx: TraceContext): Tensor {
+  const t = add(counter.tensor, gradients.every(Boolean) ? 1 : tensor(gradients.map((g) => (g ? 1 : 0))));
   ctx.assign(counter, t);
   return t;
 }
+
+/** The numbers of a vector as scalars. */
+export const scalarsOf = (x: Tensor): Tensor[] =>
+  split(
+    x,
+    Array.from({ length: x.size }, () => 1),
+  ).map((part) => reshape(part, []));
 
 /**
  * 1 − beta^t, what a running mean that began at 0 is to be divided by (Kingma & Ba 2015, section 3). In float32 the
@@ -64,16 +75,4 @@ export const ratioOrOne = (numerator: Tensor, denominator: Tensor): Tensor =>
 /** Throws UsageError unless an option holds. */
 export function expectOption(ok: boolean, where: string, expected: string, got: unknown, hint: string): void {
   if (!ok) throw new UsageError(`${where}: expected ${expected}, got ${got}\n${hint}`);
-}
-
-/** Throws UsageError unless the options that many optimizers have are in their ranges. */
-export function expectOptions(
-  where: string,
-  shares: Readonly<Record<string, number>>,
-  atLeast0: Readonly<Record<string, number>>,
-): void {
-  for (const [name, v] of Object.entries(shares))
-    expectOption(v >= 0 && v < 1, where, `${name} in [0, 1)`, v, 'It is the share of the old value that is kept.');
-  for (const [name, v] of Object.entries(atLeast0))
-    expectOption(v >= 0 && v < Infinity, where, `${name} of at least 0`, v, 'Leave it out for the default.');
 }
