@@ -7,7 +7,7 @@
  */
 import { number, type OptionSpec, oneOf, optional } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { BatchNorm, ConvBlock, Dropout, Linear } from '../nn/layers.ts';
+import { BatchNorm, type BatchNormOptions, ConvBlock, Dropout, Linear } from '../nn/layers.ts';
 import { Module } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
 import { globalAvgPool } from '../ops/pool.ts';
@@ -30,12 +30,13 @@ export const outputOptions: {
   ),
 };
 
-/** The options given, with the dropout that goes with the output where none is named. */
+/** The options given, with the dropout that goes with the output where none is named: `rate` for E, else 0. */
 export const withDropout = <T extends { readonly output?: OutputKind; readonly dropout?: number | undefined }>(
   given: T,
+  rate = 0.4,
 ): T & { readonly dropout: number } => ({
   ...given,
-  dropout: given.dropout ?? ((given.output ?? outputOptions.output.fallback) === 'E' ? 0.4 : 0),
+  dropout: given.dropout ?? ((given.output ?? outputOptions.output.fallback) === 'E' ? rate : 0),
 });
 
 /** The last map [N, h, w, C] to embeddings [N, d]. The dense layer's rows are in the order h, w, C. */
@@ -46,15 +47,24 @@ export class Output extends Module {
   readonly fc: Linear;
   readonly embedding: BatchNorm;
   private readonly pooled: boolean;
-  constructor(kind: OutputKind, h: number, w: number, channels: number, embeddingSize: number, dropout: number) {
+  /** @param batchNorm of every batch norm here, and `embedding` of the last one where it differs */
+  constructor(
+    kind: OutputKind,
+    h: number,
+    w: number,
+    channels: number,
+    embeddingSize: number,
+    dropout: number,
+    batchNorm: BatchNormOptions & { readonly embedding?: BatchNormOptions } = {},
+  ) {
     super();
     if (kind === 'GDC')
-      this.depthwise = new ConvBlock(channels, channels, { kernel: [h, w], groups: channels, linear: true });
-    else this.bn = new BatchNorm(channels);
+      this.depthwise = new ConvBlock(channels, channels, { kernel: [h, w], groups: channels, linear: true, batchNorm });
+    else this.bn = new BatchNorm(channels, batchNorm);
     this.pooled = kind === 'GAP';
     this.dropout = new Dropout(dropout);
     this.fc = new Linear(kind === 'E' ? h * w * channels : channels, embeddingSize);
-    this.embedding = new BatchNorm(embeddingSize);
+    this.embedding = new BatchNorm(embeddingSize, { ...batchNorm, ...batchNorm.embedding });
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     let y = (this.depthwise ?? this.bn)!.call(x, ctx);
