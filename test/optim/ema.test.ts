@@ -83,7 +83,7 @@ describe('ema', () => {
   });
 
   it('refuses what it cannot average', () => {
-    expect(() => ema([], { decay: 1 })).toThrow('ema: expected decay in [0, 1), got 1');
+    expect(() => ema([], { decay: 1 })).toThrow('ema: decay expected a number from 0 to below 1, got 1');
     expect(() => ema([new Variable('n', new Int32Array(1), [1], 'i32')])).toThrow(
       "ema: expected float32 variables, got i32 'n'",
     );

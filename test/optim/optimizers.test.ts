@@ -14,19 +14,21 @@ import { WasmDevice } from '../../src/device/wasm.ts';
 import { constantInit } from '../../src/nn/init.ts';
 import { loadState, Parameter, type State, stateOf } from '../../src/nn/module.ts';
 import { add, mul, sub } from '../../src/ops/pointwise.ts';
-import { adadelta } from '../../src/optim/adadelta.ts';
 import { adagrad } from '../../src/optim/adagrad.ts';
-import { adam, adamW } from '../../src/optim/adam.ts';
-import { lamb } from '../../src/optim/lamb.ts';
-import { lars } from '../../src/optim/lars.ts';
+import { adam } from '../../src/optim/adam.ts';
+import { createOptimizer, optimizers } from '../../src/optim/index.ts';
 import type { Optimizer } from '../../src/optim/optimizer.ts';
 import { rmsprop } from '../../src/optim/rmsprop.ts';
 import { biasCorrection } from '../../src/optim/slots.ts';
 
 interface Golden {
   readonly name: string;
-  readonly optimizer: keyof typeof makers;
-  readonly options: Readonly<Record<string, unknown>> & { readonly decay?: number; readonly adaptOnly?: string };
+  readonly optimizer: string;
+  readonly options: Readonly<Record<string, unknown>> & {
+    readonly decay?: number;
+    readonly rate?: number;
+    readonly frozen?: number;
+  };
   readonly lr: number;
   readonly at: Readonly<Record<string, { readonly f64: readonly number[]; readonly f32Error: number }>>;
 }
@@ -35,7 +37,6 @@ const file = JSON.parse(readFileSync(new URL('../reference/optimizers.json', imp
   steps: number;
   cases: Golden[];
 };
-const makers = { adam, adamW, adagrad, adadelta, rmsprop, lamb, lars };
 const shapes: Readonly<Record<string, Shape>> = { a: [3, 5], b: [4] };
 const sizes = { a: 15, b: 4 };
 const key = keyOf(file.seed);
@@ -49,11 +50,11 @@ beforeAll(async () => {
 afterAll(() => device.dispose());
 
 function optimizerOf(c: Golden, parameters: readonly Parameter[]): Optimizer {
-  const { decay = 0, adaptOnly, ...rest } = c.options;
-  return makers[c.optimizer](parameters, {
+  const { decay = 0, rate = 1, frozen, ...rest } = c.options;
+  return createOptimizer(c.optimizer, parameters, {
     ...rest,
-    decay: (p: Parameter) => (p.name === 'a' ? decay : 0),
-    ...(adaptOnly !== undefined && { adapt: (p: Parameter) => p.name === adaptOnly }),
+    decay: (p) => (p.name === 'a' ? decay : 0),
+    rate: (p) => (p.name === 'b' ? rate : 1),
   });
 }
 
@@ -73,20 +74,29 @@ function problem(c: Golden, from?: State) {
     const target = tensor(normal(of('target', p.name), p.size), p.shape);
     return add(mul(sub(p.tensor, target), tensor(curvature, p.shape)), drawn);
   };
-  const step = compile(
-    (inputs, ctx) => {
-      const gradients = parameters.map((p) => gradient(p, inputs[p.name]!));
-      optimizer.update(gradients, inputs.lr!, ctx);
-      return undefined;
-    },
-    { device },
-  );
+  const stepOf = (trained: string) =>
+    compile(
+      (inputs, ctx) => {
+        const gradients = parameters.map((p) => (trained.includes(p.name) ? gradient(p, inputs[p.name]!) : undefined));
+        optimizer.update(gradients, inputs.lr!, ctx);
+        return undefined;
+      },
+      { device },
+    );
+  const [step, frozen] = [stepOf('ab'), stepOf('a')];
   return {
     variables,
-    step: (t: number) =>
-      step({ a: host(noise('a', t), shapes.a!), b: host(noise('b', t), shapes.b!), lr: c.lr }) as Promise<unknown>,
+    step: (t: number): Promise<unknown> => {
+      const a = host(noise('a', t), shapes.a!);
+      return t < (c.options.frozen ?? 0)
+        ? frozen({ a, lr: c.lr })
+        : step({ a, b: host(noise('b', t), shapes.b!), lr: c.lr });
+    },
     numbers: async () => [...(await parameters[0]!.read()), ...(await parameters[1]!.read())],
-    dispose: () => step.dispose(),
+    dispose() {
+      step.dispose();
+      frozen.dispose();
+    },
   };
 }
 
@@ -111,6 +121,17 @@ describe('optimizers', () => {
     expect(await stateOf(resumed.variables)).toEqual(await stateOf(whole.variables));
     whole.dispose();
     resumed.dispose();
+  });
+
+  it('each of the registry has its goldens, its factors of the rate and its frozen parameters', () => {
+    for (const { name } of optimizers) {
+      const own = file.cases.filter((c) => c.optimizer === name);
+      expect(own.length, name).toBeGreaterThan(1);
+      expect(
+        own.some((c) => c.options.rate && c.options.frozen),
+        name,
+      ).toBe(true);
+    }
   });
 
   it('every option shows: no two cases of an optimizer are within each other’s bounds', () => {
@@ -155,30 +176,36 @@ describe('optimizers', () => {
       'x.weight.largestSecondMoment',
     ]);
     expect(names(adagrad([p]))).toEqual(['adagrad.steps', 'x.weight.sumOfSquares']);
-    expect(names(adadelta([p]))).toEqual(['x.weight.meanSquare', 'x.weight.meanSquareUpdate']);
     expect(names(rmsprop([p]))).toEqual(['x.weight.meanSquare']);
     expect(names(rmsprop([p], { momentum: 0.9, centered: true }))).toEqual([
       'x.weight.meanSquare',
       'x.weight.meanGradient',
       'x.weight.velocity',
     ]);
-    expect(names(lamb([p]))).toEqual(['lamb.steps', 'x.weight.firstMoment', 'x.weight.secondMoment']);
-    expect(names(lars([p]))).toEqual(['x.weight.velocity']);
+    const made = (name: string) => names(createOptimizer(name, [p]));
+    expect(made('adamw')).toEqual(['adam.steps', 'x.weight.firstMoment', 'x.weight.secondMoment']);
+    expect(made('adadelta')).toEqual(['x.weight.meanSquare', 'x.weight.meanSquareUpdate']);
+    expect(made('lamb')).toEqual(['lamb.steps', 'x.weight.firstMoment', 'x.weight.secondMoment']);
+    expect(made('lars')).toEqual(['x.weight.velocity']);
+    expect(made('sgd')).toEqual(['x.weight.velocity']);
   });
 
   it.each([
-    [() => adam([], { beta1: 1 }), 'adam: expected beta1 in [0, 1), got 1'],
-    [() => adamW([], { beta2: -0.1 }), 'adam: expected beta2 in [0, 1), got -0.1'],
-    [() => adam([], { eps: Number.NaN }), 'adam: expected eps of at least 0, got NaN'],
-    [() => adagrad([], { lrDecay: -1 }), 'adagrad: expected lrDecay of at least 0, got -1'],
-    [() => adagrad([], { start: -1 }), 'adagrad: expected start of at least 0, got -1'],
-    [() => adadelta([], { rho: 1 }), 'adadelta: expected rho in [0, 1), got 1'],
-    [() => adadelta([], { eps: 0 }), 'adadelta: expected eps above 0, got 0'],
-    [() => rmsprop([], { alpha: 2 }), 'rmsprop: expected alpha in [0, 1), got 2'],
-    [() => rmsprop([], { momentum: 1 }), 'rmsprop: expected momentum in [0, 1), got 1'],
-    [() => lamb([], { normRange: [2, 1] }), 'lamb: expected normRange [low, high] with 0 <= low <= high, got [2, 1]'],
-    [() => lars([], { trust: 0 }), 'lars: expected trust above 0, got 0'],
-  ] as const)('refuse what makes no sense: %s', (make, message) => {
-    expect(make).toThrow(message);
+    ['adam', { beta1: 1 }, 'adam: beta1 expected a number from 0 to below 1, got 1'],
+    ['adamw', { beta2: -0.1 }, 'adamw: beta2 expected a number from 0 to below 1, got -0.1'],
+    [
+      'adamw',
+      { decoupled: false },
+      "adamw: expected options among beta1, beta2, eps, epsilonHat, amsgrad, got 'decoupled'",
+    ],
+    ['adam', { eps: Number.NaN }, 'adam: eps expected a number of at least 0, got null'],
+    ['adagrad', { lrDecay: -1 }, 'adagrad: lrDecay expected a number of at least 0, got -1'],
+    ['adadelta', { eps: 0 }, 'adadelta: eps expected a number above 0, got 0'],
+    ['rmsprop', { momentum: 1 }, 'rmsprop: momentum expected a number from 0 to below 1, got 1'],
+    ['lamb', { minNorm: 2, maxNorm: 1 }, 'lamb: expected maxNorm of at least minNorm = 2, got 1'],
+    ['lars', { adapt: 'some' }, 'lars: adapt expected all or matrices, got "some"'],
+    ['lers', {}, "Did you mean 'lars'?"],
+  ] as const)('refuse what makes no sense: %s %j', (name, options, message) => {
+    expect(() => createOptimizer(name, [], options)).toThrow(message);
   });
 });

@@ -66,7 +66,7 @@ describe('sgd', () => {
   });
 
   it('refuses what makes no sense', () => {
-    expect(() => sgd([], { momentum: 1 })).toThrow(/^sgd: expected a momentum in \[0, 1\), got 1/);
+    expect(() => sgd([], { momentum: 1 })).toThrow(/^sgd: momentum expected a number from 0 to below 1, got 1/);
     expect(() => sgd([], { momentum: 0, nesterov: true })).toThrow(/^sgd: expected a momentum above 0 for Nesterov/);
   });
 });
