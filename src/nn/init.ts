@@ -20,9 +20,13 @@ export const convInit: Init = (key, shape) => {
   return normalInit(Math.sqrt(2 / (kh * kw * out)))(key, shape);
 };
 
-/** Uniform in ±sqrt(6 / (rows + columns)): Glorot and Bengio 2010, eq. 16, for a matrix [rows, columns]. */
+/**
+ * Uniform in ±sqrt(6 / (fan in + fan out)): Glorot and Bengio 2010, eq. 16. The last two axes are in and out; those before
+ * them are a convolution's kernel, which both fans count.
+ */
 export const xavierUniform: Init = (key, shape) => {
-  const [rows, columns] = shape as [number, number];
-  const bound = Math.sqrt(6 / (rows + columns));
-  return uniform(key, rows * columns).map((u) => (2 * u - 1) * bound);
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  const kernel = sizeOf(shape) / (rows * columns);
+  const bound = Math.sqrt(6 / (kernel * (rows + columns)));
+  return uniform(key, sizeOf(shape)).map((u) => (2 * u - 1) * bound);
 };

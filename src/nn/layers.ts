@@ -11,13 +11,15 @@ import { add, hardSwish, leakyRelu, mul, prelu, relu, relu6, sigmoid } from '../
 import { dropout } from '../ops/random.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import { constantInit, convInit, xavierUniform } from './init.ts';
-import { Module, Parameter, StateBuffer } from './module.ts';
+import { type Init, Module, Parameter, StateBuffer } from './module.ts';
 
 export interface Conv2dOptions extends ConvOptions {
   /** Side or [height, width] of the kernel. */
   readonly kernel: number | readonly [number, number];
   /** A number added per output channel. Default false: a batch norm that follows would take it away again. */
   readonly bias?: boolean;
+  /** Of the weight. Default `convInit`. */
+  readonly init?: Init;
 }
 
 /** 2-D convolution: x [N, H, W, in] → [N, H', W', out]. Padding defaults to 0, stride to 1; no bias unless asked for. */
@@ -25,10 +27,10 @@ export class Conv2d extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   private readonly options: ConvOptions;
-  constructor(inputs: number, outputs: number, { kernel, bias = false, ...options }: Conv2dOptions) {
+  constructor(inputs: number, outputs: number, { kernel, bias = false, init = convInit, ...options }: Conv2dOptions) {
     super();
     const [kh, kw] = typeof kernel === 'number' ? [kernel, kernel] : kernel;
-    this.weight = new Parameter([kh, kw, inputs / (options.groups ?? 1), outputs], convInit);
+    this.weight = new Parameter([kh, kw, inputs / (options.groups ?? 1), outputs], init);
     this.bias = bias ? new Parameter([outputs], constantInit(0)) : undefined;
     this.options = options;
   }
@@ -45,6 +47,8 @@ export interface BatchNormOptions {
   readonly momentum?: number;
   /** Whether there is a weight; without one it is 1. Default true. */
   readonly scale?: boolean;
+  /** The weight at the beginning. Default 1; with 0 a residual unit begins as its shortcut. */
+  readonly start?: number;
 }
 
 /**
@@ -58,9 +62,9 @@ export class BatchNorm extends Module {
   readonly runningVar: StateBuffer;
   readonly eps: number;
   readonly momentum: number;
-  constructor(channels: number, { eps = 1e-5, momentum = 0.1, scale = true }: BatchNormOptions = {}) {
+  constructor(channels: number, { eps = 1e-5, momentum = 0.1, scale = true, start = 1 }: BatchNormOptions = {}) {
     super();
-    this.weight = scale ? new Parameter([channels], constantInit(1)) : undefined;
+    this.weight = scale ? new Parameter([channels], constantInit(start)) : undefined;
     this.bias = new Parameter([channels], constantInit(0));
     this.runningMean = new StateBuffer([channels], 0);
     this.runningVar = new StateBuffer([channels], 1);
