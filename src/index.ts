@@ -49,18 +49,19 @@ export {
 /** Arithmetic per element as data: what `elementwise`, `pointwise` and margin heads are made of. */
 export * as expr from './expr/nodes.ts';
 export { grad } from './grad.ts';
-export { AdaCos, type AdaCosOptions, adaCosScale } from './heads/adaCos.ts';
+export { AdaCos, type AdaCosOptions } from './heads/adaCos.ts';
 export { AdaFace, type AdaFaceOptions, adaFaceLogits } from './heads/adaFace.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
 export {
   CombinedMargin,
   type CombinedMarginOptions,
   combinedMarginLogits,
-  multiMargin,
+  MultiMargin,
+  type MultiMarginOptions,
 } from './heads/combinedMargin.ts';
 export { CosFace, type CosFaceOptions, cosFaceLogits } from './heads/cosFace.ts';
 export { CurricularFace, type CurricularFaceOptions, curricularFaceLogits } from './heads/curricularFace.ts';
-export { Head, targetLogitCurve } from './heads/head.ts';
+export { adaCosScale, Head, type Scale, targetLogitCurve } from './heads/head.ts';
 export { createLoss, losses } from './heads/index.ts';
 export { type LogitCurve, Loss, type LossEntry, type LossResult, type LossSize } from './heads/loss.ts';
 export { MagFace, type MagFaceOptions, magFaceLogits } from './heads/magFace.ts';
@@ -119,7 +120,7 @@ export * from './ops/index.ts';
 export { elementwise, pointwise } from './ops/pointwise.ts';
 export { type AdadeltaOptions, adadelta } from './optim/adadelta.ts';
 export { type AdagradOptions, adagrad } from './optim/adagrad.ts';
-export { type AdamOptions, adam, adamW } from './optim/adam.ts';
+export { type AdamOptions, type AdamWOptions, adam, adamW } from './optim/adam.ts';
 export { clipByGlobalNorm, clipByValue, globalNorm } from './optim/clip.ts';
 export { type Ema, type EmaOptions, ema } from './optim/ema.ts';
 export { createOptimizer, optimizers } from './optim/index.ts';

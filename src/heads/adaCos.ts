@@ -4,8 +4,11 @@
  *
  * Fixed (eq. 8): s = √2·ln(C − 1). Dynamic (eq. 15): it starts there, and every training pass sets
  * s ← ln B / cos(min(π/4, θmed)), where B is the batch's mean of Σ exp(s·cos θ) over the other classes at the scale before
- * and θmed the median angle to the own centre. The scale takes no gradient. It never falls below 1.
+ * and θmed the median angle to the own centre. The scale takes no gradient. It never falls below 1. Other heads have the
+ * fixed scale by `s: 'auto'`.
  */
+import { UsageError } from '../core/errors.ts';
+import { flag, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { nameTree, StateBuffer } from '../nn/module.ts';
@@ -15,15 +18,11 @@ import { logSumExp, stopGradient } from '../ops/reduce.ts';
 import { type ClassCosines, type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import { topK } from '../ops/topK.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { checkOption, Head, type HeadOptions } from './head.ts';
+import { adaCosScale, Head, init } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface AdaCosOptions extends HeadOptions {
-  /** Move the scale with the batches. Default true. */
-  readonly dynamic?: boolean;
-}
-
-/** √2·ln(C − 1), AdaCos's fixed scale for C classes (eq. 8); fit for any head's `s`. */
-export const adaCosScale = (classes: number): number => Math.SQRT2 * Math.log(classes - 1);
+const options = { dynamic: flag(true, 'switch for a scale that moves with the batches'), init };
+export type AdaCosOptions = Options<typeof options>;
 
 const logits: MarginLogits = {
   target: (c, scale) => E.mul(c, scale!),
@@ -31,17 +30,19 @@ const logits: MarginLogits = {
 };
 
 /** The AdaCos head: class centres [C, d], the scale, and the loss. */
-export class AdaCos extends Head {
+export class AdaCos extends Head<typeof options> {
   readonly scale: StateBuffer;
-  readonly options: Required<AdaCosOptions>;
-  constructor({ classes, embeddingSize = 128, dynamic = true }: AdaCosOptions) {
-    super('AdaCos', { classes, embeddingSize });
-    checkOption('AdaCos', 'at least 3 classes', classes, classes >= 3, 'Its scale is 0 for two; choose another head.');
+  constructor(given: LossSize & AdaCosOptions) {
+    super('adacos', options, given);
+    const { classes } = this.options;
+    if (classes < 3)
+      throw new UsageError(
+        `adacos: expected at least 3 classes, got ${classes}\nIts scale is 0 for two; choose another head.`,
+      );
     this.scale = new StateBuffer([], adaCosScale(classes));
-    this.options = { classes, embeddingSize, dynamic };
     nameTree(this, 'adacos');
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B]. While training, the scale moves first if it is dynamic. */
+  /** While training, the scale moves first if it is dynamic. */
   loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const rowScalars = (cosines: ClassCosines): Tensor[] => {
       if (!ctx.training || !this.options.dynamic) return [this.scale.tensor];
@@ -61,3 +62,14 @@ export class AdaCos extends Head {
     return elementwise('adaCosScale', E.max(scale, 1), [sums, median]);
   }
 }
+
+export const adaCos = defineLoss({
+  name: 'adacos',
+  means: 's·cos θ at a scale that adapts itself',
+  source: 'Zhang et al. 2019, arXiv 1905.00292, eqs. 8 and 15',
+  role: 'head',
+  options,
+  create: (size, given) => new AdaCos({ ...size, ...given }),
+  curves: () =>
+    [1000, 100_000].map((classes) => ({ label: `C = ${classes}`, logits, rowScalars: [adaCosScale(classes)] })),
+});

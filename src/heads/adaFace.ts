@@ -8,6 +8,7 @@
  * and statistics take no gradient, and every training pass moves μ (20 at first) and σ (100) before they are used:
  * μ ← 0.99·μ + 0.01·mean.
  */
+import { number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { nameTree, StateBuffer } from '../nn/module.ts';
@@ -15,56 +16,50 @@ import { clamp, elementwise } from '../ops/pointwise.ts';
 import { mean, stopGradient, sum } from '../ops/reduce.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { checkOption, checkScale, Head, type HeadOptions, rowNorms, sineOf } from './head.ts';
+import { Head, init, rowNorms, scale, scaleOf, sineOf } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface AdaFaceOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-  /** Margin, 0 to π/2: radians for the angle, and half of the largest margin taken from the cosine. Default 0.4. */
-  readonly m?: number;
-  /** How much of the lengths' spread is used before the limit, above 0. Default 0.333. */
-  readonly h?: number;
-  /** Share of the old statistics that is kept, 0 to 1. Default 0.99. */
-  readonly momentum?: number;
+const options = {
+  s: scale(64),
+  m: number(
+    { from: 0, to: Math.PI / 2 },
+    0.4,
+    'margin: radians of the angle, and half of the most taken from the cosine',
+  ),
+  h: number({ above: 0 }, 0.333, "share of the lengths' spread used before the limit"),
+  momentum: number({ from: 0, to: 1 }, 0.99, 'share of the old statistics that is kept'),
+  init,
+};
+export type AdaFaceOptions = Options<typeof options>;
+
+/** AdaFace's logits as expressions of the cosine and z; `classes` is read where s is 'auto'. */
+export function adaFaceLogits({ s = 64, m = 0.4, classes }: AdaFaceOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
+  return {
+    target(c, z) {
+      const angle = E.mul(z!, -m);
+      const cosine = E.cos(angle);
+      const shifted = E.sub(E.mul(c, cosine), E.mul(sineOf(c), E.sin(angle)));
+      const below = E.and(E.lt(angle, 0), E.gt(c, cosine)); // θ + angle < 0
+      const above = E.and(E.gt(angle, 0), E.lt(c, E.neg(cosine))); // θ + angle > π
+      const limited = E.where(below, 1, E.where(above, -1, shifted));
+      return E.mul(E.sub(limited, E.add(E.mul(z!, m), m)), factor);
+    },
+    nonTarget: (c) => E.mul(c, factor),
+  };
 }
 
-/** AdaFace's logits as expressions of the cosine and z. */
-export const adaFaceLogits = ({ s = 64, m = 0.4 }: Pick<AdaFaceOptions, 's' | 'm'> = {}): MarginLogits => ({
-  target(c, z) {
-    const angle = E.mul(z!, -m);
-    const cosine = E.cos(angle);
-    const shifted = E.sub(E.mul(c, cosine), E.mul(sineOf(c), E.sin(angle)));
-    const below = E.and(E.lt(angle, 0), E.gt(c, cosine)); // θ + angle < 0
-    const above = E.and(E.gt(angle, 0), E.lt(c, E.neg(cosine))); // θ + angle > π
-    const limited = E.where(below, 1, E.where(above, -1, shifted));
-    return E.mul(E.sub(limited, E.add(E.mul(z!, m), m)), s);
-  },
-  nonTarget: (c) => E.mul(c, s),
-});
-
 /** The AdaFace head: class centres [C, d], the moving mean and deviation of the lengths, and the loss. */
-export class AdaFace extends Head {
+export class AdaFace extends Head<typeof options> {
   readonly normMean: StateBuffer;
   readonly normStd: StateBuffer;
-  readonly options: Required<AdaFaceOptions>;
-  constructor({ classes, embeddingSize = 128, s = 64, m = 0.4, h = 0.333, momentum = 0.99 }: AdaFaceOptions) {
-    super('AdaFace', { classes, embeddingSize });
-    checkScale('AdaFace', s, 'The paper uses 64.');
-    checkOption('AdaFace', 'a margin m between 0 and π/2', m, m >= 0 && m <= Math.PI / 2, 'The paper uses 0.4.');
-    checkOption('AdaFace', 'h above 0', h, h > 0 && h < Infinity, 'The paper uses 0.333.');
-    checkOption(
-      'AdaFace',
-      'a momentum between 0 and 1',
-      momentum,
-      momentum >= 0 && momentum <= 1,
-      'The paper uses 0.99.',
-    );
+  constructor(given: LossSize & AdaFaceOptions) {
+    super('adaface', options, given);
     this.normMean = new StateBuffer([], 20);
     this.normStd = new StateBuffer([], 100);
-    this.options = { classes, embeddingSize, s, m, h, momentum };
     nameTree(this, 'adaface');
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B]. While training, the statistics move first. */
+  /** While training, the statistics move first. */
   loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const norms = stopGradient(clamp(rowNorms(embeddings), 0.001, 100));
     const [mu, sigma] = this.statistics(norms, ctx);
@@ -90,3 +85,13 @@ export class AdaFace extends Head {
     return [mu, sigma];
   }
 }
+
+export const adaFace = defineLoss({
+  name: 'adaface',
+  means: "margins by the image's quality, which the embedding's length tells",
+  source: 'Kim et al. 2022, arXiv 2204.00964, section 3.3',
+  role: 'head',
+  options,
+  create: (size, given) => new AdaFace({ ...size, ...given }),
+  curves: (o) => [-1, 0, 1].map((z) => ({ label: `quality ${z}`, logits: adaFaceLogits(o), rowScalars: [z] })),
+});

@@ -10,20 +10,27 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { angularMargin, Head } from './head.ts';
+import { angularMargin, Head, init, scale, scaleOf } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
-  s: number({ above: 0 }, 64, 'scale of the logits'),
+  s: scale(64),
   m: number({ from: 0, to: Math.PI / 2 }, 0.5, 'margin in radians'),
   easyMargin: flag(false, 'switch for the margin only where the cosine is above 0'),
+  init,
 };
 export type ArcFaceOptions = Options<typeof options>;
 
-/** ArcFace's target and other logits as expressions of the cosine. */
-export function arcFaceLogits({ s = 64, m = 0.5, easyMargin = false }: ArcFaceOptions = {}): MarginLogits {
-  const target = (c: Expr): Expr => E.mul(angularMargin(c, m, easyMargin), s);
-  return { target, nonTarget: (c) => E.mul(c, s) };
+/** ArcFace's target and other logits as expressions of the cosine; `classes` is read where s is 'auto'. */
+export function arcFaceLogits({
+  s = 64,
+  m = 0.5,
+  easyMargin = false,
+  classes,
+}: ArcFaceOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
+  const target = (c: Expr): Expr => E.mul(angularMargin(c, m, easyMargin), factor);
+  return { target, nonTarget: (c) => E.mul(c, factor) };
 }
 
 /** The ArcFace head: class centres [C, d] and the loss over them. */

@@ -1,33 +1,31 @@
 /**
  * The combined margin: Deng, Guo, Xue, Zafeiriou 2019, "ArcFace" (arXiv 1801.07698), eq. 4. The target logit is
- * s·(cos(m1·θ + m2) − m3), the others s·cos θ: (1, m, 0) is ArcFace, (1, 0, m) CosFace, and (1, 0.2, 0.35) with s = 32 has
- * been called MultiMargin.
+ * s·(cos(m1·θ + m2) − m3), the others s·cos θ: (1, m, 0) is ArcFace, (1, 0, m) CosFace. `MultiMargin` is (1, 0.2, 0.35) with
+ * s = 32 under the name that Face_Pytorch gives it.
  *
  * The cosine falls only up to m1·θ + m2 = π. Past it, with m1 = 1 the angular part goes on as ArcFace's does; with another
  * m1 as SphereFace's ψ does: (−1)^k·cos t − 2k for t = m1·θ + m2 between kπ and (k + 1)π.
  */
+import { UsageError } from '../core/errors.ts';
+import { flag, number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
-import { nameTree } from '../nn/module.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { angularMargin, checkOption, checkScale, Head, type HeadOptions } from './head.ts';
+import { angularMargin, Head, init, scale, scaleOf } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface CombinedMarginOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-  /** What the angle is multiplied by, above 0 and up to 4. Default 1. */
-  readonly m1?: number;
-  /** What is added to the angle, in radians, 0 to π/2. Default 0.3. */
-  readonly m2?: number;
-  /** What is taken from the cosine, 0 to 2. Default 0.2. */
-  readonly m3?: number;
-  /** Apply the angular margin only where the cosine is above 0; needs m1 = 1. Default false. */
-  readonly easyMargin?: boolean;
-}
-
-/** The options of MultiMargin: angular margin 0.2 and cosine margin 0.35 at scale 32. */
-export const multiMargin = { s: 32, m1: 1, m2: 0.2, m3: 0.35 } as const;
+const marginsOf = (s: number, m2: number, m3: number) => ({
+  s: scale(s),
+  m2: number({ from: 0, to: Math.PI / 2 }, m2, 'angle that is added, in radians'),
+  m3: number({ from: 0, to: 2 }, m3, 'margin taken from the cosine'),
+  easyMargin: flag(false, 'switch for the angular margin only where the cosine is above 0; needs m1 = 1'),
+  init,
+});
+const options = { m1: number({ above: 0, to: 4 }, 1, 'factor of the angle'), ...marginsOf(64, 0.3, 0.2) };
+const multiMarginOptions = marginsOf(32, 0.2, 0.35);
+export type CombinedMarginOptions = Options<typeof options>;
+export type MultiMarginOptions = Options<typeof multiMarginOptions>;
 
 /** Cosines are kept this far from ±1 where the angle itself is needed, so that its gradient stays finite. */
 const margin = 1e-7;
@@ -41,41 +39,59 @@ function fallingCosine(c: Expr, m1: number, m2: number): Expr {
   return E.sub(E.where(even, cosine, E.neg(cosine)), E.mul(k, 2));
 }
 
-/** The combined margin's logits as expressions of the cosine. */
+/** The combined margin's logits as expressions of the cosine; `classes` is read where s is 'auto'. */
 export function combinedMarginLogits({
   s = 64,
   m1 = 1,
   m2 = 0.3,
   m3 = 0.2,
   easyMargin = false,
-}: Omit<CombinedMarginOptions, keyof HeadOptions> = {}): MarginLogits {
+  classes,
+}: CombinedMarginOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
   const angular = (c: Expr) => (m1 === 1 ? angularMargin(c, m2, easyMargin) : fallingCosine(c, m1, m2));
-  return { target: (c) => E.mul(E.sub(angular(c), m3), s), nonTarget: (c) => E.mul(c, s) };
+  return { target: (c) => E.mul(E.sub(angular(c), m3), factor), nonTarget: (c) => E.mul(c, factor) };
 }
 
 /** The combined-margin head: class centres [C, d] and the loss over them. */
-export class CombinedMargin extends Head {
-  readonly options: Required<CombinedMarginOptions>;
-  constructor(options: CombinedMarginOptions) {
-    const { classes, embeddingSize = 128, s = 64, m1 = 1, m2 = 0.3, m3 = 0.2, easyMargin = false } = options;
-    const name = 'CombinedMargin';
-    super('CombinedMargin', { classes, embeddingSize });
-    checkScale(name, s, 'The usual scale is 64.');
-    checkOption(name, 'a factor m1 above 0 and up to 4', m1, m1 > 0 && m1 <= 4, 'The usual factor is 1.');
-    checkOption(
-      name,
-      'an angle m2 between 0 and π/2 radians',
-      m2,
-      m2 >= 0 && m2 <= Math.PI / 2,
-      'The usual angle is 0.3.',
-    );
-    checkOption(name, 'a margin m3 between 0 and 2', m3, m3 >= 0 && m3 <= 2, 'The usual margin is 0.2.');
-    checkOption(name, 'm1 to be 1 with easyMargin', m1, m1 === 1 || !easyMargin, 'Leave one of the two out.');
-    this.options = { classes, embeddingSize, s, m1, m2, m3, easyMargin };
-    nameTree(this, 'combinedmargin');
+export class CombinedMargin extends Head<typeof options> {
+  constructor(given: LossSize & CombinedMarginOptions) {
+    super('combined', options, given);
+    const { m1, easyMargin } = this.options;
+    if (easyMargin && m1 !== 1)
+      throw new UsageError(`combined: expected m1 = 1 with easyMargin, got ${m1}\nLeave one of the two out.`);
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
     return marginSoftmax(embeddings, this.weight.tensor, labels, combinedMarginLogits(this.options));
   }
 }
+
+/** The MultiMargin head: an angular margin m2 and a cosine margin m3. */
+export class MultiMargin extends Head<typeof multiMarginOptions> {
+  constructor(given: LossSize & MultiMarginOptions) {
+    super('multimargin', multiMarginOptions, given);
+  }
+  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, this.weight.tensor, labels, combinedMarginLogits(this.options));
+  }
+}
+
+export const combinedMargin = defineLoss({
+  name: 'combined',
+  means: 'factor, angular and cosine margin: s·(cos(m1·θ + m2) − m3)',
+  source: 'Deng et al. 2019, arXiv 1801.07698, eq. 4',
+  role: 'head',
+  options,
+  create: (size, given) => new CombinedMargin({ ...size, ...given }),
+  curves: (o) => [{ label: '', logits: combinedMarginLogits(o) }],
+});
+
+export const multiMargin = defineLoss({
+  name: 'multimargin',
+  means: 'angular and cosine margin: s·(cos(θ + m2) − m3)',
+  source: 'Face_Pytorch; the combined margin of arXiv 1801.07698, eq. 4, with m1 = 1',
+  role: 'head',
+  options: multiMarginOptions,
+  create: (size, given) => new MultiMargin({ ...size, ...given }),
+  curves: (o) => [{ label: '', logits: combinedMarginLogits(o) }],
+});

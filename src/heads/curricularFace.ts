@@ -6,6 +6,7 @@
  * t is a moving mean of the target cosines, near 0 at first: hard classes weigh little in the beginning and more later.
  * Every training pass sets t ← 0.99·t + 0.01·mean cos θ before it is used. It takes no gradient.
  */
+import { number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { nameTree, StateBuffer } from '../nn/module.ts';
@@ -13,41 +14,39 @@ import { elementwise } from '../ops/pointwise.ts';
 import { mean, stopGradient } from '../ops/reduce.ts';
 import { type ClassCosines, type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { angularMargin, checkOption, checkScale, cosPlus, Head, type HeadOptions } from './head.ts';
+import { angularMargin, cosPlus, Head, init, scale, scaleOf } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface CurricularFaceOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-  /** Margin in radians, 0 to π/2. Default 0.5. */
-  readonly m?: number;
-  /** Share of the old t that is kept, 0 to 1. Default 0.99. */
-  readonly momentum?: number;
-}
+const options = {
+  s: scale(64),
+  m: number({ from: 0, to: Math.PI / 2 }, 0.5, 'margin in radians'),
+  momentum: number({ from: 0, to: 1 }, 0.99, 'share of the old t that is kept'),
+  init,
+};
+export type CurricularFaceOptions = Options<typeof options>;
 
 /** CurricularFace's logits as expressions of the cosine, the target's cosine and t. */
-export const curricularFaceLogits = ({
+export function curricularFaceLogits({
   s = 64,
   m = 0.5,
-}: Pick<CurricularFaceOptions, 's' | 'm'> = {}): MarginLogits => ({
-  target: (c) => E.mul(angularMargin(c, m), s),
-  nonTarget: (c, targetCos, t) => E.mul(E.where(E.gt(c, cosPlus(targetCos, m)), E.mul(c, E.add(t!, c)), c), s),
-});
+  classes,
+}: CurricularFaceOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
+  return {
+    target: (c) => E.mul(angularMargin(c, m), factor),
+    nonTarget: (c, targetCos, t) => E.mul(E.where(E.gt(c, cosPlus(targetCos, m)), E.mul(c, E.add(t!, c)), c), factor),
+  };
+}
 
 /** The CurricularFace head: class centres [C, d], t, and the loss. */
-export class CurricularFace extends Head {
+export class CurricularFace extends Head<typeof options> {
   readonly t: StateBuffer;
-  readonly options: Required<CurricularFaceOptions>;
-  constructor({ classes, embeddingSize = 128, s = 64, m = 0.5, momentum = 0.99 }: CurricularFaceOptions) {
-    const name = 'CurricularFace';
-    super(name, { classes, embeddingSize });
-    checkScale(name, s, 'The paper uses 64.');
-    checkOption(name, 'a margin m between 0 and π/2 radians', m, m >= 0 && m <= Math.PI / 2, 'The paper uses 0.5.');
-    checkOption(name, 'a momentum between 0 and 1', momentum, momentum >= 0 && momentum <= 1, 'The paper uses 0.99.');
+  constructor(given: LossSize & CurricularFaceOptions) {
+    super('curricularface', options, given);
     this.t = new StateBuffer([], 0);
-    this.options = { classes, embeddingSize, s, m, momentum };
     nameTree(this, 'curricularface');
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B]. While training, t moves first. */
+  /** While training, t moves first. */
   loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const { momentum } = this.options;
     const rowScalars = ({ targetCos }: ClassCosines): Tensor[] => {
@@ -60,3 +59,13 @@ export class CurricularFace extends Head {
     return marginSoftmax(embeddings, this.weight.tensor, labels, curricularFaceLogits(this.options), { rowScalars });
   }
 }
+
+export const curricularFace = defineLoss({
+  name: 'curricularface',
+  means: "ArcFace's margin; hard classes weigh more as training goes on",
+  source: 'Huang et al. 2020, arXiv 2004.00288, section 3.2',
+  role: 'head',
+  options,
+  create: (size, given) => new CurricularFace({ ...size, ...given }),
+  curves: (o) => [{ label: '', logits: curricularFaceLogits(o), rowScalars: [0] }],
+});

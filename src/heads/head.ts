@@ -4,16 +4,24 @@
  * The one idea: a head is two expressions of the cosine to a class centre (src/ops/softmax.ts) plus, for some, scalars
  * per row and state that moves from step to step.
  */
-import { type OptionSpecs, type Options, type ResolvedOptions, resolveOptions, whole } from '../core/options.ts';
+import { UsageError } from '../core/errors.ts';
+import {
+  type OptionSpec,
+  type OptionSpecs,
+  type Options,
+  oneOf,
+  type ResolvedOptions,
+  resolveOptions,
+  whole,
+} from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
 import { compileJs } from '../expr/printJs.ts';
-import { xavierUniform } from '../nn/init.ts';
+import { normalInit, xavierUniform } from '../nn/init.ts';
 import { nameTree, Parameter } from '../nn/module.ts';
 import { elementwise, mul } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
-
 import { type LogitCurve, Loss, type LossSize } from './loss.ts';
 
 /** What the run decides of a loss, as options, for its checks. */
@@ -21,6 +29,36 @@ export const sizeOptions = {
   classes: whole({ from: 2 }, 2, 'number of people in the training set'),
   embeddingSize: whole({ from: 1 }, 128, 'embedding size of the network'),
 };
+
+/** A scale of logits: a number, or 'auto' for AdaCos's fixed scale (see `scaleOf`). */
+export type Scale = number | 'auto';
+/** The option s of heads. */
+export const scale = (fallback: number): OptionSpec<Scale> => ({
+  expects: 'a number above 0, or auto',
+  means: 'scale of the logits; auto is √2·ln(classes − 1)',
+  fallback,
+  accepts: (x) => x === 'auto' || (typeof x === 'number' && x > 0 && x < Infinity),
+});
+
+/** √2·ln(C − 1): the scale at which the softmax bends most at θ = π/4 (AdaCos, arXiv 1905.00292, eq. 8). */
+export const adaCosScale = (classes: number): number => Math.SQRT2 * Math.log(classes - 1);
+
+/**
+ * The scale that s stands for.
+ * @param classes for 'auto'; default 10 000, so that curves can be drawn before the data is known
+ * @throws UsageError for 'auto' with two classes, where the scale is 0
+ */
+export function scaleOf(s: Scale, classes = 10_000): number {
+  if (s !== 'auto') return s;
+  if (classes < 3)
+    throw new UsageError(
+      `scale: expected at least 3 classes for the automatic scale, got ${classes}\nIt is 0 for two: give s a number.`,
+    );
+  return adaCosScale(classes);
+}
+
+/** How class centres begin: the option init of heads. Only a centre's direction enters a cosine. */
+export const init = oneOf(['xavier', 'normal'], 'xavier', 'first class centres: xavier uniform, or normal N(0, 0.01²)');
 
 /** Class centres and a loss over them. */
 export abstract class Head<S extends OptionSpecs = OptionSpecs> extends Loss {
@@ -42,7 +80,11 @@ export abstract class Head<S extends OptionSpecs = OptionSpecs> extends Loss {
     super();
     this.options = resolveOptions(name, { ...sizeOptions, ...specs }, { ...given }) as unknown as typeof this.options;
     const { classes, embeddingSize } = this.options;
-    this.weight = new Parameter([classes * centres(this.options), embeddingSize], xavierUniform);
+    const normal = 'init' in this.options && this.options.init === 'normal';
+    this.weight = new Parameter(
+      [classes * centres(this.options), embeddingSize],
+      normal ? normalInit(0.01) : xavierUniform,
+    );
     // A derived class with variables of its own names them again.
     nameTree(this, name);
   }

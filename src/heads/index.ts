@@ -1,10 +1,32 @@
 /** The registry of losses: what recipes name as head or as a term beside it. */
 import { entryOf } from '../core/options.ts';
+import { adaCos } from './adaCos.ts';
+import { adaFace } from './adaFace.ts';
 import { arcFace } from './arcFace.ts';
+import { combinedMargin, multiMargin } from './combinedMargin.ts';
+import { cosFace } from './cosFace.ts';
+import { curricularFace } from './curricularFace.ts';
 import type { Loss, LossEntry, LossSize } from './loss.ts';
+import { magFace } from './magFace.ts';
+import { normFace, softmaxEntry } from './softmax.ts';
+import { sphereFace } from './sphereFace.ts';
+import { subCenterArcFace } from './subCenterArcFace.ts';
 
 /** Every loss, margin heads first. */
-export const losses: readonly LossEntry[] = [arcFace] as unknown as readonly LossEntry[];
+export const losses: readonly LossEntry[] = [
+  softmaxEntry,
+  normFace,
+  arcFace,
+  cosFace,
+  sphereFace,
+  combinedMargin,
+  multiMargin,
+  adaCos,
+  curricularFace,
+  adaFace,
+  magFace,
+  subCenterArcFace,
+] as unknown as readonly LossEntry[];
 
 /**
  * Makes a loss by name; its parameters are empty until `initialize` or `loadState` fills them.

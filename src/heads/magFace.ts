@@ -7,33 +7,30 @@
  * Gradients flow through the length into margin and regulariser. As in the authors' code the margin is applied only where
  * the cosine is above 0, unless `easyMargin` is false: then past θ + m = π the logit goes on as ArcFace's.
  */
+import { UsageError } from '../core/errors.ts';
+import { flag, number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
-import { nameTree } from '../nn/module.ts';
 import { add, clamp, elementwise } from '../ops/pointwise.ts';
 import { mean } from '../ops/reduce.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { checkOption, checkScale, Head, type HeadOptions, rowNorms, sineOf } from './head.ts';
+import { Head, init, rowNorms, scale, scaleOf, sineOf } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface MagFaceOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-  /** Shortest length that counts, above 0. Default 10. */
-  readonly la?: number;
-  /** Longest length that counts. Default 110. */
-  readonly ua?: number;
-  /** Margin at the shortest length, in radians. Default 0.4; the authors' code has 0.45. */
-  readonly lm?: number;
-  /** Margin at the longest length, in radians, up to π/2. Default 0.8. */
-  readonly um?: number;
-  /** Weight of the regulariser. Default 35; the authors' code has 20. */
-  readonly lambdaG?: number;
-  /** Apply the margin only where the cosine is above 0. Default true. */
-  readonly easyMargin?: boolean;
-}
+const options = {
+  s: scale(64),
+  la: number({ above: 0 }, 10, 'shortest length that counts'),
+  ua: number({ above: 0 }, 110, 'longest length that counts, above la'),
+  lm: number({ from: 0, to: Math.PI / 2 }, 0.4, 'margin at the shortest length, in radians'),
+  um: number({ from: 0, to: Math.PI / 2 }, 0.8, 'margin at the longest length, in radians, at least lm'),
+  lambdaG: number({ from: 0 }, 35, 'weight of the regulariser'),
+  easyMargin: flag(true, 'switch for the margin only where the cosine is above 0'),
+  init,
+};
+export type MagFaceOptions = Options<typeof options>;
 
-/** MagFace's logits as expressions of the cosine and the limited length. */
+/** MagFace's logits as expressions of the cosine and the limited length; `classes` is read where s is 'auto'. */
 export function magFaceLogits({
   s = 64,
   la = 10,
@@ -41,7 +38,9 @@ export function magFaceLogits({
   lm = 0.4,
   um = 0.8,
   easyMargin = true,
-}: Omit<MagFaceOptions, keyof HeadOptions | 'lambdaG'> = {}): MarginLogits {
+  classes,
+}: MagFaceOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
   const target = (c: Expr, a?: Expr): Expr => {
     const m = E.add(E.mul(E.sub(a!, la), (um - lm) / (ua - la)), lm);
     const [cosine, sine] = [E.cos(m), E.sin(m)];
@@ -49,40 +48,23 @@ export function magFaceLogits({
     const kept = easyMargin
       ? E.where(E.gt(c, 0), shifted, c)
       : E.where(E.gt(c, E.neg(cosine)), shifted, E.sub(c, E.mul(m, sine)));
-    return E.mul(kept, s);
+    return E.mul(kept, factor);
   };
-  return { target, nonTarget: (c) => E.mul(c, s) };
+  return { target, nonTarget: (c) => E.mul(c, factor) };
 }
 
 /** The MagFace head: class centres [C, d] and the loss over them, regulariser included. */
-export class MagFace extends Head {
-  readonly options: Required<MagFaceOptions>;
-  constructor(options: MagFaceOptions) {
-    const { classes, embeddingSize = 128, s = 64, la = 10, ua = 110 } = options;
-    const { lm = 0.4, um = 0.8, lambdaG = 35, easyMargin = true } = options;
-    super('MagFace', { classes, embeddingSize });
-    checkScale('MagFace', s, 'The paper uses 64.');
-    checkOption('MagFace', 'a length la above 0', la, la > 0 && la < Infinity, 'The paper uses 10.');
-    checkOption('MagFace', `a length ua above la = ${la}`, ua, ua > la && ua < Infinity, 'The paper uses 110.');
-    checkOption('MagFace', 'a margin lm of at least 0', lm, lm >= 0, 'The paper uses 0.4.');
-    checkOption(
-      'MagFace',
-      `a margin um between lm = ${lm} and π/2 radians`,
-      um,
-      um >= lm && um <= Math.PI / 2,
-      'The paper uses 0.8.',
-    );
-    checkOption(
-      'MagFace',
-      'a weight lambdaG of at least 0',
-      lambdaG,
-      lambdaG >= 0 && lambdaG < Infinity,
-      'The paper uses 35.',
-    );
-    this.options = { classes, embeddingSize, s, la, ua, lm, um, lambdaG, easyMargin };
-    nameTree(this, 'magface');
+export class MagFace extends Head<typeof options> {
+  constructor(given: LossSize & MagFaceOptions) {
+    super('magface', options, given);
+    const { la, ua, lm, um } = this.options;
+    if (ua <= la)
+      throw new UsageError(`magface: expected ua above la = ${la}, got ${ua}\nThe paper has lengths from 10 to 110.`);
+    if (um < lm)
+      throw new UsageError(
+        `magface: expected um of at least lm = ${lm}, got ${um}\nThe paper has margins from 0.4 to 0.8.`,
+      );
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
     const { la, ua, lambdaG } = this.options;
     const length = clamp(rowNorms(embeddings), la, ua);
@@ -92,3 +74,13 @@ export class MagFace extends Head {
     return { ...result, loss: add(result.loss, mean(elementwise('magFaceG', E.mul(g, lambdaG), [length]))) };
   }
 }
+
+export const magFace = defineLoss({
+  name: 'magface',
+  means: "angular margin that grows with the embedding's length, which is the quality",
+  source: 'Meng et al. 2021, arXiv 2103.06627, section 3.2',
+  role: 'head',
+  options,
+  create: (size, given) => new MagFace({ ...size, ...given }),
+  curves: (o) => [o.la, o.ua].map((a) => ({ label: `length ${a}`, logits: magFaceLogits(o), rowScalars: [a] })),
+});

@@ -5,6 +5,7 @@
  * `NormFace` is its normalised form, logits s·cos θ: Wang, Xiang, Cheng, Yuille 2017, "NormFace: L2 Hypersphere Embedding
  * for Face Verification" (arXiv 1704.06369), section 3, with a fixed scale.
  */
+import { flag, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { constantInit } from '../nn/init.ts';
@@ -21,25 +22,21 @@ import {
   type MarginSoftmaxResult,
   marginSoftmax,
 } from '../ops/softmax.ts';
-import { checkScale, Head, type HeadOptions } from './head.ts';
+import { Head, init, scale, scaleOf } from './head.ts';
+import { defineLoss, type LossResult, type LossSize } from './loss.ts';
 
-export interface SoftmaxOptions extends HeadOptions {
-  /** One learned offset per class, 0 at first. Default false. */
-  readonly bias?: boolean;
-}
+const options = { bias: flag(false, 'switch for a learned offset per class, 0 at first'), init };
+export type SoftmaxOptions = Options<typeof options>;
 
 /** The plain classifier: logits x·Wᵀ + b. Hits are rows whose own logit is the largest. */
-export class Softmax extends Head {
+export class Softmax extends Head<typeof options> {
   readonly bias: Parameter | undefined;
-  readonly options: Required<SoftmaxOptions>;
-  constructor({ classes, embeddingSize = 128, bias = false }: SoftmaxOptions) {
-    super('Softmax', { classes, embeddingSize });
-    this.bias = bias ? new Parameter([classes], constantInit(0)) : undefined;
-    this.options = { classes, embeddingSize, bias };
+  constructor(given: LossSize & SoftmaxOptions) {
+    super('softmax', options, given);
+    this.bias = this.options.bias ? new Parameter([this.options.classes], constantInit(0)) : undefined;
     nameTree(this, 'softmax');
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
+  loss(embeddings: Tensor, labels: Tensor): LossResult {
     const products = matmul(embeddings, this.weight.tensor, { transB: true }); // [B, C]
     const logits = this.bias ? add(products, this.bias.tensor) : products;
     const own = gather(this.weight.tensor, labels); // [B, d]
@@ -51,28 +48,40 @@ export class Softmax extends Head {
   }
 }
 
-export interface NormFaceOptions extends HeadOptions {
-  /** Scale of the logits. Default 64. */
-  readonly s?: number;
-}
-
-/** NormFace's logits as expressions of the cosine. */
-export const normFaceLogits = ({ s = 64 }: Pick<NormFaceOptions, 's'> = {}): MarginLogits => ({
-  target: (c) => E.mul(c, s),
-  nonTarget: (c) => E.mul(c, s),
+export const softmaxEntry = defineLoss({
+  name: 'softmax',
+  means: 'plain softmax classifier, without normalisation or margin',
+  source: 'cross-entropy of x·Wᵀ + b',
+  role: 'head',
+  options,
+  create: (size, given) => new Softmax({ ...size, ...given }),
 });
 
+const normFaceOptions = { s: scale(64), init };
+export type NormFaceOptions = Options<typeof normFaceOptions>;
+
+/** NormFace's logits as expressions of the cosine; `classes` is read where s is 'auto'. */
+export function normFaceLogits({ s = 64, classes }: NormFaceOptions & Partial<LossSize> = {}): MarginLogits {
+  const factor = scaleOf(s, classes);
+  return { target: (c) => E.mul(c, factor), nonTarget: (c) => E.mul(c, factor) };
+}
+
 /** The NormFace head: class centres [C, d] and the loss over them. */
-export class NormFace extends Head {
-  readonly options: Required<NormFaceOptions>;
-  constructor({ classes, embeddingSize = 128, s = 64 }: NormFaceOptions) {
-    super('NormFace', { classes, embeddingSize });
-    checkScale('NormFace', s, 'Margin losses use 30 to 64.');
-    this.options = { classes, embeddingSize, s };
-    nameTree(this, 'normface');
+export class NormFace extends Head<typeof normFaceOptions> {
+  constructor(given: LossSize & NormFaceOptions) {
+    super('normface', normFaceOptions, given);
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B], with the target cosines and the hits. */
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
     return marginSoftmax(embeddings, this.weight.tensor, labels, normFaceLogits(this.options));
   }
 }
+
+export const normFace = defineLoss({
+  name: 'normface',
+  means: 'normalised softmax without a margin: s·cos θ',
+  source: 'Wang et al. 2017, arXiv 1704.06369, section 3, with a fixed scale',
+  role: 'head',
+  options: normFaceOptions,
+  create: (size, given) => new NormFace({ ...size, ...given }),
+  curves: (o) => [{ label: '', logits: normFaceLogits(o) }],
+});

@@ -5,8 +5,9 @@
  *
  * ψ is hard to start from, so the target logit is ‖x‖·(λ·cos θ + ψ(θ))/(1 + λ) with λ = max(λmin, base·(1 + γ·t)^−power)
  * at forward pass t = 1, 2, …: the annealing of the paper's appendix with the numbers of the authors' code (base 1000,
- * γ 0.12, power 1, λmin 5). t is state, so a resumed run goes on where it was.
+ * γ 0.12, power 1, λmin 5; Face_Pytorch has γ 0.0001 and power 2). t is state, so a resumed run goes on where it was.
  */
+import { number, type Options, oneOf } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
@@ -14,20 +15,18 @@ import { nameTree, StateBuffer } from '../nn/module.ts';
 import { add, elementwise } from '../ops/pointwise.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { checkOption, Head, type HeadOptions, rowNorms } from './head.ts';
+import { Head, init, rowNorms } from './head.ts';
+import { defineLoss, type LossSize } from './loss.ts';
 
-export interface SphereFaceOptions extends HeadOptions {
-  /** What the target's angle is multiplied by: 1, 2, 3 or 4. Default 4. */
-  readonly m?: number;
-  /** λ before the first pass. Default 1000. */
-  readonly lambdaBase?: number;
-  /** Default 0.12. */
-  readonly lambdaGamma?: number;
-  /** Default 1. */
-  readonly lambdaPower?: number;
-  /** Where λ stops falling. Default 5. */
-  readonly lambdaMin?: number;
-}
+const options = {
+  m: oneOf([1, 2, 3, 4], 4, "factor of the target's angle"),
+  lambdaBase: number({ from: 0 }, 1000, 'λ before the first pass'),
+  lambdaGamma: number({ from: 0 }, 0.12, 'speed at which λ falls'),
+  lambdaPower: number({ from: 0 }, 1, 'power with which λ falls'),
+  lambdaMin: number({ from: 0 }, 5, 'value at which λ stops falling'),
+  init,
+};
+export type SphereFaceOptions = Options<typeof options>;
 
 /** ψ(θ) from c = cos θ: cos(mθ) as a polynomial of c, folded down at every kπ/m; it and its gradient are continuous. */
 export function sphereFacePsi(c: Expr, m: number): Expr {
@@ -46,33 +45,15 @@ export const sphereFaceLogits = ({ m = 4 }: Pick<SphereFaceOptions, 'm'> = {}): 
 });
 
 /** The SphereFace head: class centres [C, d], the pass it is at, and the loss. */
-export class SphereFace extends Head {
+export class SphereFace extends Head<typeof options> {
   /** Training passes so far. Parts of an accumulated step count one by one. */
   readonly iteration: StateBuffer;
-  readonly options: Required<SphereFaceOptions>;
-  constructor(options: SphereFaceOptions) {
-    const { classes, embeddingSize = 128, m = 4 } = options;
-    const { lambdaBase = 1000, lambdaGamma = 0.12, lambdaPower = 1, lambdaMin = 5 } = options;
-    super('SphereFace', { classes, embeddingSize });
-    checkOption('SphereFace', 'm to be 1, 2, 3 or 4', m, [1, 2, 3, 4].includes(m), 'The paper uses 4.');
-    for (const [name, value, usual] of [
-      ['lambdaBase', lambdaBase, 1000],
-      ['lambdaGamma', lambdaGamma, 0.12],
-      ['lambdaPower', lambdaPower, 1],
-      ['lambdaMin', lambdaMin, 5],
-    ] as const)
-      checkOption(
-        'SphereFace',
-        `${name} of at least 0`,
-        value,
-        value >= 0 && value < Infinity,
-        `The authors' code uses ${usual}.`,
-      );
+  constructor(given: LossSize & SphereFaceOptions) {
+    super('sphereface', options, given);
     this.iteration = new StateBuffer([], 0);
-    this.options = { classes, embeddingSize, m, lambdaBase, lambdaGamma, lambdaPower, lambdaMin };
     nameTree(this, 'sphereface');
   }
-  /** Mean loss of embeddings [B, d] with int32 labels [B]. While training, the pass is counted first. */
+  /** While training, the pass is counted first. */
   loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const { lambdaBase, lambdaGamma, lambdaPower, lambdaMin } = this.options;
     const now = ctx.training ? add(this.iteration.tensor, 1) : this.iteration.tensor;
@@ -83,3 +64,18 @@ export class SphereFace extends Head {
     return marginSoftmax(embeddings, this.weight.tensor, labels, sphereFaceLogits(this.options), { rowScalars });
   }
 }
+
+export const sphereFace = defineLoss({
+  name: 'sphereface',
+  means: 'multiplied angle: ‖x‖·cos(m·θ), eased in by λ',
+  source: "Liu et al. 2017, arXiv 1704.08063, eq. 7; annealing of the authors' code",
+  role: 'head',
+  options,
+  create: (size, given) => new SphereFace({ ...size, ...given }),
+  curves: (o) =>
+    [o.lambdaMin, o.lambdaBase].map((lambda) => ({
+      label: `λ = ${lambda}`,
+      logits: sphereFaceLogits(o),
+      rowScalars: [1, lambda],
+    })),
+});

@@ -1,10 +1,8 @@
 /** AdaFace (src/heads/adaFace.ts). */
-import { AdaFace } from '../../src/heads/adaFace.ts';
 import { checkHead } from './checks.ts';
 
 checkHead({
-  head: 'AdaFace',
-  make: (o) => new AdaFace(o),
+  head: 'adaface',
   // Lengths 3, 1 and 1.2: with the first statistics all are good images, then some and none.
   gradients: [
     { options: { s: 8 }, state: { normMean: 0.5, normStd: 0.1 } },
@@ -13,9 +11,9 @@ checkHead({
   ],
   detachedLength: true,
   refused: [
-    [{ s: 0 }, /scale s above 0, got 0/],
-    [{ m: 1.6 }, /margin m between 0 and π\/2, got 1.6/],
-    [{ h: 0 }, /h above 0, got 0/],
-    [{ momentum: -0.1 }, /momentum between 0 and 1, got -0.1/],
+    [{ s: 0 }, /s expected a number above 0, or auto, got 0/],
+    [{ m: 1.6 }, /m expected a number from 0 to 1.571, got 1.6/],
+    [{ h: 0 }, /h expected a number above 0, got 0/],
+    [{ momentum: -0.1 }, /momentum expected a number from 0 to 1, got -0.1/],
   ],
 });

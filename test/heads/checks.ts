@@ -11,6 +11,7 @@ import { type Tensor, type TensorSpec, Variable } from '../../src/core/tensor.ts
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { grad } from '../../src/grad.ts';
 import type { Head } from '../../src/heads/head.ts';
+import { createLoss } from '../../src/heads/index.ts';
 import { initialize, Parameter, parametersOf, type StateBuffer, variablesOf } from '../../src/nn/module.ts';
 import { rewrite } from '../../src/plan/rewrite.ts';
 import type { TraceContext } from '../../src/plan/trace.ts';
@@ -20,7 +21,7 @@ type Numbers = ArrayLike<number>;
 interface Golden {
   readonly name: string;
   readonly head: string;
-  readonly options: Readonly<Record<string, number | boolean>>;
+  readonly options: Readonly<Record<string, unknown>>;
   readonly xScale: number;
   readonly centres: number;
   readonly state: Readonly<Record<string, number>>;
@@ -43,25 +44,21 @@ export function setState(head: Head, state: Readonly<Record<string, number>>): v
 
 /** Loss, facts and gradients of a head with its parameters as inputs: what both devices run. */
 function build(head: Head, inputs: Readonly<Record<string, Tensor>>, ctx: TraceContext): Record<string, Tensor> {
-  const { loss, targetCos, hits } = head.loss(inputs.x!, inputs.labels!, ctx);
+  const results = Object.entries(head.loss(inputs.x!, inputs.labels!, ctx)) as [string, Tensor][];
   const parameters = parametersOf(head);
   const given = new Map(parameters.map((p) => [p.tensor.id, inputs[last(p)]!]));
   const assigned = [...ctx.assigns];
-  const replaced = rewrite([loss, targetCos, hits, ...assigned.map(([, t]) => t)], given);
+  const replaced = rewrite([...results.map(([, t]) => t), ...assigned.map(([, t]) => t)], given);
   assigned.forEach(([v], i) => {
-    ctx.assigns.set(v, replaced[3 + i]!);
+    ctx.assigns.set(v, replaced[results.length + i]!);
   });
+  const outputs = Object.fromEntries(results.map(([name], i) => [name, replaced[i]!]));
   const names = ['x', ...parameters.map(last)];
   const gradients = grad(
-    replaced[0]!,
+    outputs.loss!,
     names.map((n) => inputs[n]!),
   );
-  return {
-    loss: replaced[0]!,
-    targetCos: replaced[1]!,
-    hits: replaced[2]!,
-    ...Object.fromEntries(names.map((n, i) => [`d${n}`, gradients[i]!])),
-  };
+  return { ...outputs, ...Object.fromEntries(names.map((n, i) => [`d${n}`, gradients[i]!])) };
 }
 
 const specsOf = (head: Head, batch: number): Record<string, TensorSpec> => ({
@@ -138,11 +135,12 @@ function goldenInputs(c: Golden): Record<string, Numbers> {
   return inputs;
 }
 
-export interface HeadCheck<O> {
+type Given = Readonly<Record<string, unknown>>;
+export interface HeadCheck {
+  /** Name in the registry. */
   readonly head: string;
-  make(options: O & { classes: number; embeddingSize: number }): Head;
   /** Options of the gradient checks with small scales, and the state that goes with them. */
-  readonly gradients: readonly { readonly options: O; readonly state?: Readonly<Record<string, number>> }[];
+  readonly gradients: readonly { readonly options: Given; readonly state?: Readonly<Record<string, number>> }[];
   /** Factor on the lengths of the gradient check's embeddings. Default 1. */
   readonly length?: number;
   readonly centres?: number;
@@ -172,13 +170,15 @@ function extremeInputs(length: number, centres: number): Record<string, Numbers>
   return { x: x.flat().map((v) => v * length), labels: [0, 1, 2, 2, 2, 2], weight };
 }
 
-export function checkHead<O extends object>(check: HeadCheck<O>): void {
-  const { head: name, make, length = 1, centres = 1 } = check;
+export function checkHead(check: HeadCheck): void {
+  const { head: name, length = 1, centres = 1 } = check;
+  const make = (size: { classes: number; embeddingSize: number }, options: Given) =>
+    createLoss(name, size, options) as Head;
 
   describe(`${name} against PyTorch`, () => {
     it.each(goldensOf(name).map((c) => [c.name, c] as const))('%s', async (_, c) => {
       const inputs = goldenInputs(c);
-      const head = make({ ...(c.options as O), classes, embeddingSize: dim });
+      const head = make({ classes, embeddingSize: dim }, c.options);
       setState(head, c.state);
       const { run, device } = await exactHead(head, rows, true);
       const exact = await run(inputs);
@@ -192,7 +192,7 @@ export function checkHead<O extends object>(check: HeadCheck<O>): void {
       for (const v of stateOf(head))
         expect(Math.abs(device.exact(v)[0]! - c.after[last(v)]!), v.name).toBeLessThan(1e-9 * (1 + c.after[last(v)]!));
 
-      const other = make({ ...(c.options as O), classes, embeddingSize: dim });
+      const other = make({ classes, embeddingSize: dim }, c.options);
       setState(other, c.state);
       const got = await wasmHead(other, inputs, true);
       for (const [output, { f64, drift }] of Object.entries(c.outputs)) {
@@ -212,7 +212,7 @@ export function checkHead<O extends object>(check: HeadCheck<O>): void {
     it.each(check.gradients.map((g) => [JSON.stringify(g.options), g] as const))(
       'is the slope of the loss at extreme angles too: %s',
       async (_, { options, state }) => {
-        const head = make({ ...options, classes: 4, embeddingSize: 3 });
+        const head = make({ classes: 4, embeddingSize: 3 }, options);
         const inputs = extremeInputs(length, centres);
         if (variablesOf(head).some((v) => v.name.endsWith('.bias'))) inputs.bias = [0.1, -0.2, 0.3, 0];
         if (state) setState(head, state);
@@ -241,7 +241,7 @@ export function checkHead<O extends object>(check: HeadCheck<O>): void {
 
   describe(name, () => {
     const first = check.gradients[0]!;
-    const fresh = (c: number, d: number) => initialize(make({ ...first.options, classes: c, embeddingSize: d }), 3);
+    const fresh = (c: number, d: number) => initialize(make({ classes: c, embeddingSize: d }, first.options), 3);
 
     it('stays finite for embeddings and centres of any length', async () => {
       for (const [batch, scale] of [
@@ -282,23 +282,25 @@ export function checkHead<O extends object>(check: HeadCheck<O>): void {
     it('names its variables in checkpoints', () => {
       const names = variablesOf(fresh(4, 3)).map((v) => v.name);
       expect(new Set(names).size).toBe(names.length);
-      expect(names).toContain(`${name.toLowerCase()}.weight`);
-      for (const n of names) expect(n.startsWith(`${name.toLowerCase()}.`)).toBe(true);
+      expect(names).toContain(`${name}.weight`);
+      for (const n of names) expect(n.startsWith(`${name}.`)).toBe(true);
     });
 
     it('refuses options that make no sense', () => {
       const common: readonly (readonly [object, RegExp])[] = [
-        [{ classes: 1 }, /expected at least 2 classes, got 1\n/],
-        [{ classes: 2.5 }, /expected at least 2 classes, got 2.5\n/],
-        [{ embeddingSize: 0 }, /expected an embeddingSize of at least 1, got 0\n/],
+        [{ classes: 1 }, /classes expected a whole number of at least 2, got 1\n/],
+        [{ classes: 2.5 }, /classes expected a whole number of at least 2, got 2.5\n/],
+        [{ embeddingSize: 0 }, /embeddingSize expected a whole number of at least 1, got 0\n/],
+        [{ centre: 1 }, /expected options among .*, got 'centre'/],
       ];
       for (const [options, message] of [...common, ...check.refused]) {
-        const made = () =>
-          make({ classes: 9, embeddingSize: 4, ...options } as O & { classes: number; embeddingSize: number });
+        const made = () => make({ classes: 9, embeddingSize: 4 }, options as Given);
         expect(made, JSON.stringify(options)).toThrow(message);
         expect(made).toThrow(new RegExp(`^${name}: `));
       }
-      expect(() => (fresh(4, 3) as unknown as { forward(): void }).forward()).toThrow(/loss\(embeddings, labels\)/);
+      expect(() => (fresh(4, 3) as unknown as { forward(): void }).forward()).toThrow(
+        /loss\(embeddings, labels, ctx\)/,
+      );
     });
   });
 }

@@ -1,14 +1,12 @@
 /** CosFace (src/heads/cosFace.ts). */
-import { CosFace } from '../../src/heads/cosFace.ts';
 import { checkHead } from './checks.ts';
 
 checkHead({
-  head: 'CosFace',
-  make: (o) => new CosFace(o),
+  head: 'cosface',
   gradients: [{ options: { s: 8, m: 0.35 } }],
   refused: [
-    [{ s: 0 }, /scale s above 0, got 0/],
-    [{ m: -0.1 }, /margin m between 0 and 2, got -0.1/],
-    [{ m: Number.NaN }, /got NaN/],
+    [{ s: 0 }, /s expected a number above 0, or auto, got 0/],
+    [{ m: -0.1 }, /m expected a number from 0 to 2, got -0.1/],
+    [{ m: Number.NaN }, /got null/],
   ],
 });

@@ -11,10 +11,11 @@ import { arcFaceLogits } from '../../src/heads/arcFace.ts';
 import { combinedMarginLogits } from '../../src/heads/combinedMargin.ts';
 import { cosFaceLogits } from '../../src/heads/cosFace.ts';
 import { targetLogitCurve } from '../../src/heads/head.ts';
+import type { LogitCurve } from '../../src/heads/loss.ts';
 import { magFaceLogits } from '../../src/heads/magFace.ts';
 import { SphereFace, sphereFaceLogits } from '../../src/heads/sphereFace.ts';
 import { initialize, loadState, stateOf, variablesOf } from '../../src/nn/module.ts';
-import { type MarginSoftmaxOptions, marginSoftmax } from '../../src/ops/index.ts';
+import { type MarginLogits, type MarginSoftmaxOptions, marginSoftmax } from '../../src/ops/index.ts';
 import { accumulate } from '../../src/plan/accumulate.ts';
 import { readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { type Batch, exactly, outOfBound, runOn, truthOf, wasm } from '../ops/harness.ts';
@@ -94,30 +95,30 @@ describe('row scalars that come from the cosines', () => {
 });
 
 describe('the target logit over the angle', () => {
+  const curve = (logits: MarginLogits, ...rowScalars: number[]): LogitCurve => ({ label: '', logits, rowScalars });
   const falls = (v: Float64Array) => v.every((y, i) => i === 0 || y <= v[i - 1]! + 1e-12);
   it('is the formula', () => {
-    const { theta, logit } = targetLogitCurve(arcFaceLogits({ s: 64, m: 0.5 }));
+    const { theta, logit } = targetLogitCurve(curve(arcFaceLogits({ s: 64, m: 0.5 })));
     expect([theta.length, theta[0], theta[180]]).toEqual([181, 0, Math.PI]);
     expect(logit[90]).toBeCloseTo(64 * Math.cos(Math.PI / 2 + 0.5), 10);
-    expect(targetLogitCurve(cosFaceLogits(), { points: 3 }).logit[1]).toBeCloseTo(-64 * 0.35, 10);
-    expect(targetLogitCurve(magFaceLogits(), { points: 3, rowScalars: [110] }).logit[0]).toBeCloseTo(
-      64 * Math.cos(0.8),
-      1,
-    );
+    expect(targetLogitCurve(curve(cosFaceLogits()), 3).logit[1]).toBeCloseTo(-64 * 0.35, 10);
+    expect(targetLogitCurve(curve(magFaceLogits(), 110), 3).logit[0]).toBeCloseTo(64 * Math.cos(0.8), 1);
   });
   it('falls with the angle where a margin promises it', () => {
-    for (const curve of [
-      targetLogitCurve(cosFaceLogits()),
-      targetLogitCurve(combinedMarginLogits({ m1: 1.35, m2: 0.3, m3: 0.1 })),
-      targetLogitCurve(combinedMarginLogits({ m1: 4, m2: 0.3, m3: 0 })),
-      targetLogitCurve(sphereFaceLogits({ m: 4 }), { rowScalars: [2, 5] }),
-      targetLogitCurve(adaFaceLogits(), { rowScalars: [-1] }),
-      targetLogitCurve(adaFaceLogits(), { rowScalars: [1] }),
+    for (const fallen of [
+      targetLogitCurve(curve(cosFaceLogits())),
+      targetLogitCurve(curve(combinedMarginLogits({ m1: 1.35, m2: 0.3, m3: 0.1 }))),
+      targetLogitCurve(curve(combinedMarginLogits({ m1: 4, m2: 0.3, m3: 0 }))),
+      targetLogitCurve(curve(sphereFaceLogits({ m: 4 }), 2, 5)),
+      targetLogitCurve(curve(adaFaceLogits(), -1)),
+      targetLogitCurve(curve(adaFaceLogits(), 1)),
     ])
-      expect(falls(curve.logit)).toBe(true);
+      expect(falls(fallen.logit)).toBe(true);
   });
   it('wants two points', () => {
-    expect(() => targetLogitCurve(cosFaceLogits(), { points: 1 })).toThrow(/at least 2 points, got 1/);
+    expect(() => targetLogitCurve(curve(cosFaceLogits()), 1)).toThrow(
+      /points expected a whole number of at least 2, got 1/,
+    );
   });
 });
 

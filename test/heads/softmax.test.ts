@@ -1,19 +1,16 @@
 /** Softmax and NormFace (src/heads/softmax.ts). */
-import { NormFace, Softmax } from '../../src/heads/softmax.ts';
 import { checkHead } from './checks.ts';
 
 checkHead({
-  head: 'Softmax',
-  make: (o) => new Softmax(o),
+  head: 'softmax',
   gradients: [{ options: { bias: true } }, { options: { bias: false } }],
-  refused: [],
+  refused: [[{ bias: 1 }, /bias expected true or false, got 1/]],
 });
 checkHead({
-  head: 'NormFace',
-  make: (o) => new NormFace(o),
+  head: 'normface',
   gradients: [{ options: { s: 8 } }],
   refused: [
-    [{ s: -1 }, /scale s above 0, got -1/],
-    [{ s: Infinity }, /got Infinity/],
+    [{ s: -1 }, /s expected a number above 0, or auto, got -1/],
+    [{ s: 'wide' }, /got "wide"/],
   ],
 });

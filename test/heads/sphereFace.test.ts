@@ -2,18 +2,17 @@
 import { expect, it } from 'vitest';
 import * as E from '../../src/expr/nodes.ts';
 import { compileJs } from '../../src/expr/printJs.ts';
-import { SphereFace, sphereFacePsi } from '../../src/heads/sphereFace.ts';
+import { sphereFacePsi } from '../../src/heads/sphereFace.ts';
 import { checkHead } from './checks.ts';
 
 checkHead({
-  head: 'SphereFace',
-  make: (o) => new SphereFace(o),
+  head: 'sphereface',
   gradients: [1, 2, 3, 4].map((m) => ({ options: { m, lambdaMin: 0 }, state: { iteration: 1e6 } })),
   refused: [
-    [{ m: 5 }, /m to be 1, 2, 3 or 4, got 5/],
+    [{ m: 5 }, /m expected 1, 2, 3 or 4, got 5/],
     [{ m: 1.5 }, /got 1.5/],
-    [{ lambdaMin: -1 }, /lambdaMin of at least 0, got -1/],
-    [{ lambdaBase: Infinity }, /lambdaBase of at least 0, got Infinity/],
+    [{ lambdaMin: -1 }, /lambdaMin expected a number of at least 0, got -1/],
+    [{ lambdaBase: Infinity }, /lambdaBase expected a number of at least 0/],
   ],
 });
 

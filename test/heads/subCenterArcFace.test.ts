@@ -1,15 +1,13 @@
 /** SubCenterArcFace (src/heads/subCenterArcFace.ts). */
-import { SubCenterArcFace } from '../../src/heads/subCenterArcFace.ts';
 import { checkHead } from './checks.ts';
 
 checkHead({
-  head: 'SubCenterArcFace',
-  make: (o) => new SubCenterArcFace({ k: 3, ...o }),
+  head: 'subcenter-arcface',
   centres: 3,
   gradients: [{ options: { s: 8 } }, { options: { s: 8, easyMargin: true } }],
   refused: [
-    [{ k: 0 }, /at least 1 centre per class, got 0/],
-    [{ s: 0 }, /scale s above 0, got 0/],
-    [{ m: 1.6 }, /margin m between 0 and π\/2 radians, got 1.6/],
+    [{ k: 0 }, /k expected a whole number of at least 1, got 0/],
+    [{ s: 0 }, /s expected a number above 0, or auto, got 0/],
+    [{ m: 1.6 }, /m expected a number from 0 to 1.571, got 1.6/],
   ],
 });

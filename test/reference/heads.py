@@ -36,6 +36,15 @@ def case(name, head, options=None, x_scale=1, centres=1, state=None, extra=()):
     return register
 
 
+SEEN = {}
+
+
+def cross_entropy(logits, labels):
+    """PyTorch's, and whether each row's own logit is the largest."""
+    SEEN["marginHits"] = (logits.argmax(1) == labels).double().detach()
+    return F.cross_entropy(logits, labels)
+
+
 def cosines(x, w):
     return F.normalize(x) @ F.normalize(w).T
 
@@ -53,29 +62,32 @@ def hard(c, m):
     return torch.where(theta + m < math.pi, torch.cos(theta + m), c - m * torch.sin(torch.as_tensor(m, dtype=c.dtype)))
 
 
-@case("softmax", "Softmax")
+@case("softmax", "softmax")
 def _(x, w, y, o, st):
-    return F.cross_entropy(x @ w.T, y)
+    return cross_entropy(x @ w.T, y)
 
 
-@case("softmax.bias", "Softmax", dict(bias=True), extra=("bias",))
+@case("softmax.bias", "softmax", dict(bias=True), extra=("bias",))
 def _(x, w, y, o, st, bias):
-    return F.cross_entropy(x @ w.T + bias, y)
+    return cross_entropy(x @ w.T + bias, y)
 
 
-@case("normFace", "NormFace", dict(s=16))
+@case("normFace", "normface", dict(s=16))
 def _(x, w, y, o, st):
-    return F.cross_entropy(o["s"] * cosines(x, w), y)
+    return cross_entropy(o["s"] * cosines(x, w), y)
 
 
-@case("arcFace", "ArcFace", dict(s=32, m=0.5))
+@case("arcFace", "arcface", dict(s=32, m=0.5))
 def _(x, w, y, o, st):
-    return F.cross_entropy(o["s"] * with_target(cosines(x, w), y, lambda c: hard(c, o["m"])), y)
+    return cross_entropy(o["s"] * with_target(cosines(x, w), y, lambda c: hard(c, o["m"])), y)
 
 
-@case("cosFace", "CosFace", dict(s=32, m=0.35))
+case("arcFace.small", "arcface", dict(s=32, m=0.1))(CASES[-1][-1])
+
+
+@case("cosFace", "cosface", dict(s=32, m=0.35))
 def _(x, w, y, o, st):
-    return F.cross_entropy(o["s"] * with_target(cosines(x, w), y, lambda c: c - o["m"]), y)
+    return cross_entropy(o["s"] * with_target(cosines(x, w), y, lambda c: c - o["m"]), y)
 
 
 def sphere(x, w, y, o, st):
@@ -90,30 +102,30 @@ def sphere(x, w, y, o, st):
         psi = torch.cos(math.pi * k) * torch.cos(m * theta) - 2 * k
         return (lam * c + psi) / (1 + lam)
 
-    return F.cross_entropy(norm[:, None] * with_target(cosines(x, w), y, logit), y)
+    return cross_entropy(norm[:, None] * with_target(cosines(x, w), y, logit), y)
 
 
 for m in (1, 2, 3, 4):
-    case(f"sphereFace.{m}", "SphereFace", dict(m=m, lambdaMin=0), state=dict(iteration=20000))(sphere)
-case("sphereFace.start", "SphereFace", dict(m=4), state=dict(iteration=0))(sphere)
-case("sphereFace.end", "SphereFace", dict(m=4), state=dict(iteration=100000))(sphere)
+    case(f"sphereFace.{m}", "sphereface", dict(m=m, lambdaMin=0), state=dict(iteration=20000))(sphere)
+case("sphereFace.start", "sphereface", dict(m=4), state=dict(iteration=0))(sphere)
+case("sphereFace.end", "sphereface", dict(m=4), state=dict(iteration=100000))(sphere)
 
 
 def combined(x, w, y, o, st):
     def logit(c):
-        if o["m1"] == 1:
+        if o.get("m1", 1) == 1:
             return hard(c, o["m2"]) - o["m3"]
         t = o["m1"] * torch.acos(c) + o["m2"]
         k = torch.floor(t / math.pi)
         return torch.where(k % 2 == 0, 1.0, -1.0) * torch.cos(t) - 2 * k - o["m3"]
 
-    return F.cross_entropy(o["s"] * with_target(cosines(x, w), y, logit), y)
+    return cross_entropy(o["s"] * with_target(cosines(x, w), y, logit), y)
 
 
-case("combinedMargin", "CombinedMargin", dict(s=32, m1=1, m2=0.3, m3=0.2))(combined)
-case("combinedMargin.multiMargin", "CombinedMargin", dict(s=32, m1=1, m2=0.2, m3=0.35))(combined)
-case("combinedMargin.m1", "CombinedMargin", dict(s=16, m1=1.35, m2=0.2, m3=0.1))(combined)
-case("combinedMargin.sphere", "CombinedMargin", dict(s=8, m1=4, m2=0, m3=0))(combined)
+case("combinedMargin", "combined", dict(s=32, m1=1, m2=0.3, m3=0.2))(combined)
+case("multiMargin", "multimargin", dict(s=32, m2=0.2, m3=0.35))(combined)
+case("combinedMargin.m1", "combined", dict(s=16, m1=1.35, m2=0.2, m3=0.1))(combined)
+case("combinedMargin.sphere", "combined", dict(s=8, m1=4, m2=0, m3=0))(combined)
 
 
 def ada_cos(x, w, y, o, st):
@@ -123,21 +135,21 @@ def ada_cos(x, w, y, o, st):
             others = torch.exp(st["scale"] * c) * (1 - F.one_hot(y, CLASSES))
             median = torch.acos(c[torch.arange(len(y)), y]).median()
             st["scale"] = (torch.log(others.sum(1).mean()) / torch.cos(median.clamp(max=math.pi / 4))).item()
-    return F.cross_entropy(st["scale"] * c, y)
+    return cross_entropy(st["scale"] * c, y)
 
 
-case("adaCos.fixed", "AdaCos", dict(dynamic=False), state=dict(scale=float(np.float32(math.sqrt(2) * math.log(CLASSES - 1)))))(ada_cos)
-case("adaCos.dynamic", "AdaCos", dict(dynamic=True), state=dict(scale=2.5))(ada_cos)
+case("adaCos.fixed", "adacos", dict(dynamic=False), state=dict(scale=float(np.float32(math.sqrt(2) * math.log(CLASSES - 1)))))(ada_cos)
+case("adaCos.dynamic", "adacos", dict(dynamic=True), state=dict(scale=2.5))(ada_cos)
 
 
-@case("curricularFace", "CurricularFace", dict(s=16, m=0.5), state=dict(t=0.25))
+@case("curricularFace", "curricularface", dict(s=16, m=0.5), state=dict(t=0.25))
 def _(x, w, y, o, st):
     c = cosines(x, w)
     own = c.gather(1, y[:, None])
     st["t"] = 0.99 * st["t"] + 0.01 * own.mean().item()
     hard_ones = c > torch.cos(torch.acos(own) + o["m"])
     other = torch.where(hard_ones, c * (st["t"] + c), c)
-    return F.cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m"]), other), y)
+    return cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m"]), other), y)
 
 
 def ada_face(x, w, y, o, st):
@@ -151,12 +163,12 @@ def ada_face(x, w, y, o, st):
     def logit(v):
         return torch.cos((torch.acos(v) - o["m"] * z).clamp(0, math.pi)) - (o["m"] + o["m"] * z)
 
-    return F.cross_entropy(o["s"] * with_target(c, y, logit), y)
+    return cross_entropy(o["s"] * with_target(c, y, logit), y)
 
 
 ada_state = dict(normMean=20, normStd=100)
-case("adaFace.start", "AdaFace", dict(s=32, m=0.4, momentum=0.99), x_scale=8, state=ada_state)(ada_face)
-case("adaFace", "AdaFace", dict(s=32, m=0.4, momentum=0.25), x_scale=8, state=dict(normMean=15, normStd=1))(ada_face)
+case("adaFace.start", "adaface", dict(s=32, m=0.4, momentum=0.99), x_scale=8, state=ada_state)(ada_face)
+case("adaFace", "adaface", dict(s=32, m=0.4, momentum=0.25), x_scale=8, state=dict(normMean=15, normStd=1))(ada_face)
 
 
 def mag_face(x, w, y, o, st):
@@ -169,18 +181,18 @@ def mag_face(x, w, y, o, st):
         theta = torch.acos(c)
         return torch.where(theta + m < math.pi, torch.cos(theta + m), c - m * torch.sin(m))
 
-    loss = F.cross_entropy(o["s"] * with_target(cosines(x, w), y, logit), y)
+    loss = cross_entropy(o["s"] * with_target(cosines(x, w), y, logit), y)
     return loss + 35 * (1 / a + a / 110**2).mean()
 
 
-case("magFace", "MagFace", dict(s=32, easyMargin=True), x_scale=8)(mag_face)
-case("magFace.hard", "MagFace", dict(s=32, easyMargin=False), x_scale=32)(mag_face)
+case("magFace", "magface", dict(s=32, easyMargin=True), x_scale=8)(mag_face)
+case("magFace.hard", "magface", dict(s=32, easyMargin=False), x_scale=32)(mag_face)
 
 
-@case("subCenterArcFace", "SubCenterArcFace", dict(s=32, m=0.5, k=3), centres=3)
+@case("subCenterArcFace", "subcenter-arcface", dict(s=32, m=0.5, k=3), centres=3)
 def _(x, w, y, o, st):
     c = cosines(x, w).reshape(ROWS, CLASSES, o["k"]).amax(2)
-    return F.cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m"])), y)
+    return cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m"])), y)
 
 
 def problem(x_scale, centres):
@@ -192,7 +204,7 @@ def problem(x_scale, centres):
 
 
 def evaluate(c, dtype, rows=None, dims=None):
-    _, _, options, x_scale, centres, state, extra, compute = c
+    _, head, options, x_scale, centres, state, extra, compute = c
     x, w = problem(x_scale, centres)
     rows = np.arange(ROWS) if rows is None else rows
     dims = np.arange(DIM) if dims is None else dims
@@ -204,6 +216,8 @@ def evaluate(c, dtype, rows=None, dims=None):
     y = torch.tensor(LABELS)[torch.from_numpy(rows)]
     loss = compute(t["x"], t["weight"], y, options, st, *[t[n] for n in extra])
     out = {"loss": loss.reshape(1)}
+    if head != "softmax":
+        out["marginHits"] = SEEN["marginHits"][torch.from_numpy(np.argsort(rows))]
     for n, g in zip(t, torch.autograd.grad(loss, list(t.values()))):
         g = g.numpy()
         if n == "x":
