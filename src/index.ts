@@ -86,6 +86,7 @@ export { encodeJpeg, encodePng, type JpegOptions, type Subsampling } from './ima
 export * as filters from './image/filters.ts';
 export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
 export { contactSheet, type SheetOptions } from './image/sheet.ts';
+export { DenseLayer, DenseNet, type DenseNetOptions } from './models/denseNet.ts';
 export { type Architecture, architectures, create, describeNetwork, models, networkOf } from './models/index.ts';
 export { IrNet, type IrNetOptions, IrUnit } from './models/irNet.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
@@ -96,6 +97,8 @@ export {
   type Preprocessing,
   preprocess,
 } from './models/network.ts';
+export { ResNet, type ResNetOptions, ResNetUnit } from './models/resNet.ts';
+export { SphereNet, type SphereNetOptions, SphereUnit } from './models/sphereNet.ts';
 export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
 export { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from './nn/attention.ts';
 export { constantInit, convInit, normalInit, xavierUniform } from './nn/init.ts';

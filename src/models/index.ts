@@ -6,12 +6,21 @@
  */
 import { DataError, UsageError } from '../core/errors.ts';
 import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
+import { denseNet } from './denseNet.ts';
 import { irNet } from './irNet.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
 import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
+import { resNet } from './resNet.ts';
+import { sphereNet } from './sphereNet.ts';
 
 /** Every family of networks. */
-export const models: readonly ModelEntry[] = [mobileFaceNet, irNet] as unknown as readonly ModelEntry[];
+export const models: readonly ModelEntry[] = [
+  mobileFaceNet,
+  irNet,
+  resNet,
+  denseNet,
+  sphereNet,
+] as unknown as readonly ModelEntry[];
 
 /** A name that `create` knows: a family's, or that of one of its variants. */
 export interface Architecture {
