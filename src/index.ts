@@ -53,21 +53,31 @@ export { AdaCos, type AdaCosOptions } from './heads/adaCos.ts';
 export { AdaFace, type AdaFaceOptions, adaFaceLogits } from './heads/adaFace.ts';
 export { ArcFace, type ArcFaceOptions, arcFaceLogits } from './heads/arcFace.ts';
 export {
+  AgentCenterLoss,
+  type AgentCenterOptions,
+  CenterLoss,
+  type CenterOptions,
+} from './heads/center.ts';
+export {
   CombinedMargin,
   type CombinedMarginOptions,
   combinedMarginLogits,
   MultiMargin,
   type MultiMarginOptions,
 } from './heads/combinedMargin.ts';
+export { ContrastiveLoss, type ContrastiveOptions } from './heads/contrastive.ts';
 export { CosFace, type CosFaceOptions, cosFaceLogits } from './heads/cosFace.ts';
 export { CurricularFace, type CurricularFaceOptions, curricularFaceLogits } from './heads/curricularFace.ts';
+export { Distillation, type DistillationOptions } from './heads/distillation.ts';
 export { adaCosScale, Head, type Scale, targetLogitCurve } from './heads/head.ts';
 export { createLoss, losses } from './heads/index.ts';
 export { type LogitCurve, Loss, type LossEntry, type LossResult, type LossSize } from './heads/loss.ts';
 export { MagFace, type MagFaceOptions, magFaceLogits } from './heads/magFace.ts';
+export { PrelogitsNorm, type PrelogitsNormOptions } from './heads/prelogitsNorm.ts';
 export { NormFace, type NormFaceOptions, normFaceLogits, Softmax, type SoftmaxOptions } from './heads/softmax.ts';
 export { SphereFace, type SphereFaceOptions, sphereFaceLogits } from './heads/sphereFace.ts';
 export { SubCenterArcFace, type SubCenterArcFaceOptions } from './heads/subCenterArcFace.ts';
+export { TripletLoss, type TripletOptions } from './heads/triplet.ts';
 export {
   type Affine,
   alignFace,

@@ -3,16 +3,20 @@ import { entryOf } from '../core/options.ts';
 import { adaCos } from './adaCos.ts';
 import { adaFace } from './adaFace.ts';
 import { arcFace } from './arcFace.ts';
+import { agentCenter, center } from './center.ts';
 import { combinedMargin, multiMargin } from './combinedMargin.ts';
+import { contrastive } from './contrastive.ts';
 import { cosFace } from './cosFace.ts';
 import { curricularFace } from './curricularFace.ts';
 import type { Loss, LossEntry, LossSize } from './loss.ts';
 import { magFace } from './magFace.ts';
+import { prelogitsNorm } from './prelogitsNorm.ts';
 import { normFace, softmaxEntry } from './softmax.ts';
 import { sphereFace } from './sphereFace.ts';
 import { subCenterArcFace } from './subCenterArcFace.ts';
+import { triplet } from './triplet.ts';
 
-/** Every loss, margin heads first. */
+/** Every loss: margin heads, metric losses, terms. */
 export const losses: readonly LossEntry[] = [
   softmaxEntry,
   normFace,
@@ -26,6 +30,11 @@ export const losses: readonly LossEntry[] = [
   adaFace,
   magFace,
   subCenterArcFace,
+  triplet,
+  contrastive,
+  center,
+  agentCenter,
+  prelogitsNorm,
 ] as unknown as readonly LossEntry[];
 
 /**
