@@ -3,6 +3,8 @@
  * s·(cos(m1·θ + m2) − m3), the others s·cos θ: (1, m, 0) is ArcFace, (1, 0, m) CosFace. `MultiMargin` is (1, 0.2, 0.35) with
  * s = 32 under the name that Face_Pytorch gives it.
  *
+ * `filter` is InsightFace's interclass filtering: near classes are taken for other names of the same person.
+ *
  * The cosine falls only up to m1·θ + m2 = π. Past it, with m1 = 1 the angular part goes on as ArcFace's does; with another
  * m1 as SphereFace's ψ does: (−1)^k·cos t − 2k for t = m1·θ + m2 between kπ and (k + 1)π.
  */
@@ -20,6 +22,11 @@ const marginsOf = (s: number, m2: number, m3: number) => ({
   m2: number({ from: 0, to: Math.PI / 2 }, m2, 'angle that is added, in radians'),
   m3: number({ from: 0, to: 2 }, m3, 'margin taken from the cosine'),
   easyMargin: flag(false, 'switch for the angular margin only where the cosine is above 0; needs m1 = 1'),
+  filter: number(
+    { from: 0, to: 1 },
+    0,
+    'cosine above which another class counts as a wrong label, its logit as 0; 0 is off',
+  ),
   init,
 });
 const options = { m1: number({ above: 0, to: 4 }, 1, 'factor of the angle'), ...marginsOf(64, 0.3, 0.2) };
@@ -46,11 +53,13 @@ export function combinedMarginLogits({
   m2 = 0.3,
   m3 = 0.2,
   easyMargin = false,
+  filter = 0,
   classes,
 }: CombinedMarginOptions & Partial<LossSize> = {}): MarginLogits {
   const factor = scaleOf(s, classes);
   const angular = (c: Expr) => (m1 === 1 ? angularMargin(c, m2, easyMargin) : fallingCosine(c, m1, m2));
-  return { target: (c) => E.mul(E.sub(angular(c), m3), factor), nonTarget: (c) => E.mul(c, factor) };
+  const kept = (c: Expr) => (filter > 0 ? E.where(E.gt(c, filter), E.constant(0), c) : c);
+  return { target: (c) => E.mul(E.sub(angular(c), m3), factor), nonTarget: (c) => E.mul(kept(c), factor) };
 }
 
 /** The combined-margin head: class centres [C, d] and the loss over them. */

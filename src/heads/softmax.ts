@@ -5,7 +5,7 @@
  * `NormFace` is its normalised form, logits s·cos θ: Wang, Xiang, Cheng, Yuille 2017, "NormFace: L2 Hypersphere Embedding
  * for Face Verification" (arXiv 1704.06369), section 3, with a fixed scale.
  */
-import { flag, type Options } from '../core/options.ts';
+import { flag, number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { constantInit } from '../nn/init.ts';
@@ -25,7 +25,11 @@ import {
 import { Head, init, scale, scaleOf } from './head.ts';
 import { defineLoss, type LossResult, type LossSize } from './loss.ts';
 
-const options = { bias: flag(false, 'switch for a learned offset per class, 0 at first'), init };
+const options = {
+  bias: flag(false, 'switch for a learned offset per class, 0 at first'),
+  labelSmoothing: number({ from: 0, below: 1 }, 0, 'share of the target that is spread over all classes'),
+  init,
+};
 export type SoftmaxOptions = Options<typeof options>;
 
 /** The plain classifier: logits x·Wᵀ + b. Hits are rows whose own logit is the largest. */
@@ -41,7 +45,7 @@ export class Softmax extends Head<typeof options> {
     const logits = this.bias ? add(products, this.bias.tensor) : products;
     const own = gather(this.weight.tensor, labels); // [B, d]
     return {
-      loss: crossEntropy(logits, labels),
+      loss: crossEntropy(logits, labels, this.options),
       targetCos: sum(mul(l2Normalize(embeddings), l2Normalize(own)), 1),
       hits: hits(logits, labels),
     };

@@ -6,7 +6,7 @@
 import { type Options, whole } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { arcFace, arcFaceLogits } from './arcFace.ts';
+import { arcFace, arcFaceLogits, arcFaceScalars } from './arcFace.ts';
 import { Head } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
@@ -17,10 +17,13 @@ export type SubCenterArcFaceOptions = Options<typeof options>;
 export class SubCenterArcFace extends Head<typeof options> {
   constructor(given: LossSize & SubCenterArcFaceOptions) {
     super('subcenter-arcface', options, given, ({ k }) => k);
+    arcFaceLogits(this.options); // refuses what does not go together
   }
   loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    const { k } = this.options;
-    return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options), { centresPerClass: k });
+    return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options), {
+      centresPerClass: this.options.k,
+      rowScalars: arcFaceScalars(this.options),
+    });
   }
 }
 

@@ -7,6 +7,7 @@ checkHead({
     { options: { s: 8 } },
     { options: { s: 8, m1: 1.35, m2: 0.2, m3: 0.1 } },
     { options: { s: 4, m1: 4, m2: 0, m3: 0 } },
+    { options: { s: 8, filter: 0.4 } },
   ],
   refused: [
     [{ s: Infinity }, /s expected a number above 0, or auto/],
@@ -19,5 +20,5 @@ checkHead({
 checkHead({
   head: 'multimargin',
   gradients: [{ options: { s: 8 } }, { options: { s: 8, easyMargin: true } }],
-  refused: [[{ m1: 2 }, /expected options among .*s, m2, m3, easyMargin, init, got 'm1'/]],
+  refused: [[{ m1: 2 }, /expected options among .*s, m2, m3, easyMargin, filter, init, got 'm1'/]],
 });

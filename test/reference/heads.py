@@ -72,6 +72,11 @@ def _(x, w, y, o, st, bias):
     return cross_entropy(x @ w.T + bias, y)
 
 
+@case("softmax.smoothing", "softmax", dict(labelSmoothing=0.1))
+def _(x, w, y, o, st):
+    return F.cross_entropy(x @ w.T, y, label_smoothing=o["labelSmoothing"])
+
+
 @case("normFace", "normface", dict(s=16))
 def _(x, w, y, o, st):
     return cross_entropy(o["s"] * cosines(x, w), y)
@@ -83,6 +88,11 @@ def _(x, w, y, o, st):
 
 
 case("arcFace.small", "arcface", dict(s=32, m=0.1))(CASES[-1][-1])
+
+
+@case("arcFace.angle", "arcface", dict(s=32, m=0.1, form="angle"))
+def _(x, w, y, o, st):
+    return cross_entropy(o["s"] * with_target(cosines(x, w), y, lambda c: c + (torch.cos(torch.acos(c) + o["m"]) - c).detach()), y)
 
 
 @case("cosFace", "cosface", dict(s=32, m=0.35))
@@ -124,6 +134,14 @@ def combined(x, w, y, o, st):
 
 case("combinedMargin", "combined", dict(s=32, m1=1, m2=0.3, m3=0.2))(combined)
 case("multiMargin", "multimargin", dict(s=32, m2=0.2, m3=0.35))(combined)
+
+
+@case("combinedMargin.filter", "combined", dict(s=16, m1=1, m2=0.3, m3=0.2, filter=0.4))
+def _(x, w, y, o, st):
+    c = cosines(x, w)
+    return cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m2"]) - o["m3"], c * (c <= o["filter"])), y)
+
+
 case("combinedMargin.m1", "combined", dict(s=16, m1=1.35, m2=0.2, m3=0.1))(combined)
 case("combinedMargin.sphere", "combined", dict(s=8, m1=4, m2=0, m3=0))(combined)
 
