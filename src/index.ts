@@ -107,7 +107,9 @@ export {
   type Preprocessing,
   preprocess,
 } from './models/network.ts';
+export { ResidualAttentionNet, type ResidualAttentionOptions } from './models/residualAttention.ts';
 export { ResNet, type ResNetOptions, ResNetUnit } from './models/resNet.ts';
+export { SlimResNet, type SlimResNetOptions } from './models/slimResNet.ts';
 export { SphereNet, type SphereNetOptions, SphereUnit } from './models/sphereNet.ts';
 export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
 export { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from './nn/attention.ts';
@@ -141,8 +143,6 @@ export { type LambOptions, lamb } from './optim/lamb.ts';
 export { type LarsOptions, lars } from './optim/lars.ts';
 export type { Optimizer, OptimizerEntry, ParameterRules } from './optim/optimizer.ts';
 export { type PlateauOptions, type PlateauState, plateauNext, plateauStart } from './optim/plateau.ts';
-export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
-export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
 export {
   constantRate,
   cosineRate,
@@ -155,6 +155,16 @@ export {
   scaledToBatch,
   stepRate,
   warmUp,
+} from './optim/rates.ts';
+export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
+export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
+export {
+  type NamedSchedule,
+  plateauOf,
+  type RunLength,
+  type ScheduleEntry,
+  scheduleOf,
+  schedules,
 } from './optim/schedules.ts';
 export { type SgdOptions, sgd } from './optim/sgd.ts';
 export { accumulate } from './plan/accumulate.ts';

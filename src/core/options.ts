@@ -52,7 +52,8 @@ const showRange = ({ from, to, above, below }: Range): string =>
       (to !== undefined || below !== undefined ? ` from ${short(from)}` : ` of at least ${short(from)}`),
     above !== undefined && ` above ${short(above)}`,
     to !== undefined && (from === undefined && above === undefined ? ` up to ${short(to)}` : ` to ${short(to)}`),
-    below !== undefined && (from !== undefined ? ` to below ${short(below)}` : ` below ${short(below)}`),
+    below !== undefined &&
+      (from !== undefined ? ` to below ${short(below)}` : `${above === undefined ? '' : ' and'} below ${short(below)}`),
   ]
     .filter(Boolean)
     .join('');
@@ -78,6 +79,14 @@ export const flag = (fallback: boolean, means: string): OptionSpec<boolean> => (
   means,
   fallback,
   accepts: (x) => typeof x === 'boolean',
+});
+
+/** Any words, such as a path. */
+export const text = (fallback: string, means: string): OptionSpec<string> => ({
+  expects: 'text',
+  means,
+  fallback,
+  accepts: (x) => typeof x === 'string' && x !== '',
 });
 
 /** One of some words or numbers. */

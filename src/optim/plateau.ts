@@ -4,7 +4,7 @@
  * The one idea: data in, data out. The state is four plain numbers that JSON holds, so a checkpoint can keep it and a
  * resumed run goes on exactly; nothing is hidden in an object.
  */
-import { expectOption } from './slots.ts';
+import { number, type Options, oneOf, resolveOptions, whole } from '../core/options.ts';
 
 export interface PlateauState {
   /** The rate until the next result. */
@@ -17,48 +17,39 @@ export interface PlateauState {
   readonly cooldown: number;
 }
 
-export interface PlateauOptions {
-  /** Whether lower (a loss) or higher (an accuracy) is better. Default 'min'. */
-  readonly mode?: 'min' | 'max';
-  /** Factor of a drop. Default 0.1. */
-  readonly factor?: number;
-  /** Results without improvement that are borne; the next one lowers the rate. Default 10. */
-  readonly patience?: number;
-  /** How much better is an improvement. Default 1e-4. */
-  readonly threshold?: number;
-  /** Whether the threshold is a share of the best or a difference to it. Default 'rel'. */
-  readonly thresholdMode?: 'rel' | 'abs';
-  /** Results after a drop in which nothing counts as bad. Default 0. */
-  readonly cooldown?: number;
-  /** Lowest rate. Default 0. */
-  readonly minLr?: number;
-  /** A drop of no more than this is not made. Default 1e-8. */
-  readonly eps?: number;
-}
+/** The options of a plateau that say how far the rate falls and when. */
+export const plateauRules = {
+  factor: number({ above: 0, below: 1 }, 0.1, 'factor of a drop'),
+  patience: whole(
+    { from: 0 },
+    10,
+    'number of results without improvement that are borne; the next one lowers the rate',
+  ),
+  threshold: number({ from: 0 }, 1e-4, 'amount by which an improvement is better'),
+  thresholdMode: oneOf(['rel', 'abs'], 'rel', 'kind of threshold: a share of the best or a difference to it'),
+  cooldown: whole({ from: 0 }, 0, 'number of results after a drop in which nothing counts as bad'),
+  minLr: number({ from: 0 }, 0, 'lowest rate'),
+  eps: number({ from: 0 }, 1e-8, 'drop that is too small to be made'),
+};
+const options = {
+  mode: oneOf(['min', 'max'], 'min', 'better direction of the metric: lower (a loss) or higher (an accuracy)'),
+  ...plateauRules,
+};
+export type PlateauOptions = Options<typeof options>;
 
 /** The state before any result. */
 export const plateauStart = (lr: number): PlateauState => ({ lr, best: null, bad: 0, cooldown: 0 });
 
 /**
  * The state after a result. NaN is never an improvement.
- * @throws UsageError unless factor is in (0, 1)
+ * @throws UsageError for an option outside of its range
  */
-export function plateauNext(
-  state: PlateauState,
-  metric: number,
-  {
-    mode = 'min',
-    factor = 0.1,
-    patience = 10,
-    threshold = 1e-4,
-    thresholdMode = 'rel',
-    cooldown = 0,
-    minLr = 0,
-    eps = 1e-8,
-  }: PlateauOptions = {},
-): PlateauState {
-  expectOption(factor > 0 && factor < 1, 'plateauNext', 'a factor in (0, 1)', factor, 'Usual is 0.1.');
-  expectOption(patience >= 0, 'plateauNext', 'a patience of at least 0', patience, 'Usual is 10.');
+export function plateauNext(state: PlateauState, metric: number, given: PlateauOptions = {}): PlateauState {
+  const { mode, factor, patience, threshold, thresholdMode, cooldown, minLr, eps } = resolveOptions(
+    'plateauNext',
+    options,
+    given,
+  );
   const sign = mode === 'min' ? -1 : 1;
   const aim = (best: number) => (thresholdMode === 'rel' ? best * (1 + sign * threshold) : best + sign * threshold);
   const improved = sign * metric > (state.best === null ? -Infinity : sign * aim(state.best));

@@ -1,181 +1,238 @@
 /**
- * Learning rate schedules: steps, polynomial, cosine, one-cycle, warm-up before any of them, and scaling to the batch.
+ * The registry of schedules: how the learning rate goes over a run, as recipes name it.
  *
- * The one idea: a schedule is a pure function of the step number (counted from 0), so a resumed run needs no schedule state
- * and schedules compose by calling each other. What cannot be one, since it looks at results, is in plateau.ts. As PyTorch's
- * `lr_scheduler` has them, except that a schedule that is over keeps its last rate.
+ * The one idea: a schedule is described by data (this file) and becomes a pure function of the step (rates.ts) once the run
+ * is known: its rate, batch and steps. Warm-up and scaling to the batch are the same for all, so they stand here once.
  */
-import { expectOption } from './slots.ts';
+import { UsageError } from '../core/errors.ts';
+import {
+  type Described,
+  entryOf,
+  flag,
+  number,
+  numbers,
+  type OptionSpecs,
+  type Options,
+  oneOf,
+  optional,
+  type ResolvedOptions,
+  resolveOptions,
+  whole,
+} from '../core/options.ts';
+import { type PlateauOptions, plateauRules } from './plateau.ts';
+import {
+  constantRate,
+  cosineRate,
+  epochsToSteps,
+  oneCycleOptions,
+  oneCycleRate,
+  piecewiseRate,
+  polyRate,
+  type RateSchedule,
+  scaledToBatch,
+  stepRate,
+  warmUp,
+  warmUpOptions,
+} from './rates.ts';
 
-/** Rate of a step, counted from 0. */
-export type RateSchedule = (step: number) => number;
-
-const expectRate = (where: string, lr: number) =>
-  expectOption(lr >= 0 && lr < Infinity, where, 'a rate of at least 0', lr, 'Usual are 0.1 to 0.001.');
-const expectSteps = (where: string, steps: number) =>
-  expectOption(
-    Number.isSafeInteger(steps) && steps > 0,
-    where,
-    'a whole number of steps above 0',
-    steps,
-    'Pass the steps that the schedule lasts.',
-  );
-
-/** The same rate at every step. */
-export function constantRate(lr: number): RateSchedule {
-  expectRate('constantRate', lr);
-  return () => lr;
+/** What a schedule needs to know of its run. */
+export interface RunLength {
+  /** The run's learning rate, the highest of most schedules. */
+  readonly lr: number;
+  /** Pictures per step. */
+  readonly batch: number;
+  readonly steps: number;
+  readonly stepsPerEpoch: number;
 }
 
-/**
- * rates[0], then from step boundaries[i] on rates[i + 1]. (TensorFlow's piecewise_constant keeps the old rate at the
- * boundary itself: pass its boundaries plus 1.)
- * @throws UsageError unless boundaries rise and there is one rate more
- */
-export function piecewiseRate(boundaries: readonly number[], rates: readonly number[]): RateSchedule {
-  for (const lr of rates) expectRate('piecewiseRate', lr);
-  expectOption(
-    rates.length === boundaries.length + 1,
-    'piecewiseRate',
-    `${boundaries.length + 1} rates for ${boundaries.length} boundaries`,
-    rates.length,
-    'Pass the rate before the first boundary too.',
-  );
-  boundaries.forEach((b, i) => {
-    expectOption(
-      b > (boundaries[i - 1] ?? -Infinity),
-      'piecewiseRate',
-      'boundaries that rise',
-      `${b} at ${i}`,
-      'Sort them.',
+/** A schedule by name, as recipes know it. */
+export interface ScheduleEntry<S extends OptionSpecs = OptionSpecs> extends Described<S> {
+  /**
+   * Whether results lower the rate as well: `create` gives the warm-up alone, and the run multiplies it by the `lr` of a
+   * state that begins as `plateauStart(1)` and goes on by `plateauNext(state, result, plateauOf(schedule, lr))`.
+   */
+  readonly byResults: boolean;
+  create(options: Options<S>, run: RunLength): RateSchedule;
+}
+
+const common = {
+  warmupSteps: whole({ from: 0 }, 0, 'number of steps in which the rate rises; 0 for none'),
+  warmupEpochs: optional(number({ from: 0 }, 1, 'number of epochs in which the rate rises, in place of warmupSteps')),
+  warmupPower: warmUpOptions.power,
+  warmupStart: warmUpOptions.start,
+  warmupDelay: flag(false, 'switch for the schedule to begin after the warm-up and to last the steps that are left'),
+  batchBase: optional(whole({ from: 1 }, 512, 'batch size that rates and step numbers are given for, if not the own')),
+  batchRule: oneOf(
+    ['linear', 'whole'],
+    'linear',
+    'scaling from batchBase to the batch: rates in proportion, or divided by the whole part of batchBase/batch',
+  ),
+};
+type Common = typeof common;
+
+/** What a schedule itself decides: `rates` and `steps` are scaled to the batch already. */
+interface Course {
+  readonly lr: number;
+  readonly steps: number;
+  /** Rates, and steps, that the options give for the base batch, for the batch of the run. */
+  rates(rates: readonly number[]): number[];
+  stepNumbers(steps: readonly number[]): number[];
+  readonly stepsPerEpoch: number;
+}
+
+function defineSchedule<S extends OptionSpecs>({
+  byResults = false,
+  options: own,
+  rate,
+  ...described
+}: Described<S> & {
+  readonly byResults?: boolean;
+  rate(options: ResolvedOptions<S>, course: Course): RateSchedule;
+}): ScheduleEntry<S & Common> {
+  const options = { ...own, ...common };
+  return {
+    ...described,
+    byResults,
+    options,
+    create(given, { lr, batch, steps, stepsPerEpoch }) {
+      const o = resolveOptions(described.name, options, given) as ResolvedOptions<S> & ResolvedOptions<Common>;
+      const scaled = (rates: readonly number[], at: readonly number[]) =>
+        o.batchBase === undefined
+          ? { rates: [...rates], steps: [...at] }
+          : scaledToBatch({ rates, steps: at }, { base: o.batchBase, batch, rule: o.batchRule });
+      const [warm] =
+        o.warmupEpochs === undefined
+          ? scaled([], [o.warmupSteps]).steps
+          : epochsToSteps([o.warmupEpochs], stepsPerEpoch);
+      const left = o.warmupDelay ? steps - warm! : steps;
+      if (left < 1)
+        throw new UsageError(
+          `${described.name}: expected a warm-up of less than the run's ${steps} steps, got ${warm}\nShorten it, or leave warmupDelay out.`,
+        );
+      const schedule = rate(o, {
+        lr: scaled([lr], []).rates[0]!,
+        steps: left,
+        stepsPerEpoch,
+        rates: (r) => scaled(r, []).rates,
+        stepNumbers: (s) => scaled([], s).steps,
+      });
+      return warmUp(warm!, schedule, {
+        power: o.warmupPower,
+        delay: o.warmupDelay,
+        ...(o.warmupStart !== undefined && { start: o.warmupStart }),
+      });
+    },
+  };
+}
+
+const stepOptions = {
+  milestones: numbers({ from: 0 }, [0.6, 0.85], 'points of the run where the rate falls'),
+  unit: oneOf(['share', 'epochs', 'steps'], 'share', 'unit of the milestones: share of the run, epochs or steps'),
+  gamma: number({ above: 0 }, 0.1, 'factor on the rate at each milestone'),
+  values: optional(
+    numbers({ from: 0 }, [], 'rates before the first milestone and from each one on, in place of lr and gamma'),
+  ),
+};
+
+function milestonesOf(
+  { milestones, unit }: ResolvedOptions<typeof stepOptions>,
+  { steps, stepsPerEpoch, stepNumbers }: Course,
+): number[] {
+  if (unit === 'steps') return stepNumbers(milestones);
+  if (unit === 'epochs') return epochsToSteps(milestones, stepsPerEpoch);
+  const beyond = milestones.find((m) => m > 1);
+  if (beyond !== undefined)
+    throw new UsageError(
+      `step: expected milestones from 0 to 1, shares of the run, got ${beyond}\nFor epochs or steps say so by unit.`,
     );
-  });
-  return (step) => rates[boundaries.filter((b) => b <= step).length]!;
+  return milestones.map((m) => Math.round(m * steps));
+}
+
+const end = number({ from: 0 }, 0, 'last rate');
+
+const plateauOptions = {
+  metric: oneOf(['loss', 'accuracy'], 'loss', 'result that is watched'),
+  ...plateauRules,
+};
+
+/** Every schedule, the usual one first. */
+export const schedules: readonly ScheduleEntry[] = [
+  defineSchedule({
+    name: 'step',
+    means: 'a drop by a factor at each milestone',
+    source: "PyTorch's MultiStepLR; with values TensorFlow's piecewise_constant",
+    options: stepOptions,
+    rate: (o, course) =>
+      o.values
+        ? piecewiseRate(milestonesOf(o, course), course.rates(o.values))
+        : stepRate(course.lr, milestonesOf(o, course), o.gamma),
+  }),
+  defineSchedule({
+    name: 'constant',
+    means: 'the same rate at every step',
+    source: "PyTorch's ConstantLR",
+    options: {},
+    rate: (_, { lr }) => constantRate(lr),
+  }),
+  defineSchedule({
+    name: 'poly',
+    means: 'down to the last rate along a power of the share of the run that is left',
+    source: "PyTorch's PolynomialLR; arcface_torch has power 2 and warmupDelay",
+    options: { power: number({ above: 0 }, 1, 'power of the share that is left'), end },
+    rate: (o, { lr, steps, rates }) => polyRate(lr, steps, { power: o.power, end: rates([o.end])[0]! }),
+  }),
+  defineSchedule({
+    name: 'cosine',
+    means: 'down to the last rate along half a cosine',
+    source: "Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5; PyTorch's CosineAnnealingLR",
+    options: { end },
+    rate: (o, { lr, steps, rates }) => cosineRate(lr, steps, { end: rates([o.end])[0]! }),
+  }),
+  defineSchedule({
+    name: 'one-cycle',
+    means: 'up to the rate and far down again along cosines',
+    source: "Smith & Topin 2018, arXiv 1708.07120; PyTorch's OneCycleLR",
+    options: oneCycleOptions,
+    rate: ({ rise, divFactor, finalDivFactor }, { lr, steps }) =>
+      oneCycleRate(lr, steps, { rise, divFactor, finalDivFactor }),
+  }),
+  defineSchedule({
+    name: 'plateau',
+    means: 'a drop whenever a result has stopped improving',
+    source: "PyTorch's ReduceLROnPlateau",
+    options: plateauOptions,
+    byResults: true,
+    rate: (_, { lr }) => constantRate(lr),
+  }),
+] as unknown as readonly ScheduleEntry[];
+
+/** A name from a registry with the options of that entry. */
+export interface NamedSchedule {
+  readonly name: string;
+  readonly [option: string]: unknown;
 }
 
 /**
- * lr · gamma^(milestones m with m <= step), in any order: MultiStepLR.
- * @throws UsageError for a rate or gamma that is none
- */
-export function stepRate(lr: number, milestones: readonly number[], gamma = 0.1): RateSchedule {
-  expectRate('stepRate', lr);
-  expectOption(gamma > 0 && gamma < Infinity, 'stepRate', 'gamma above 0', gamma, 'Usual is 0.1.');
-  return (step) => lr * gamma ** milestones.filter((m) => m <= step).length;
-}
-
-/**
- * Epochs as step numbers, rounded.
- * @throws UsageError unless there is at least one step in an epoch
- */
-export function epochsToSteps(epochs: readonly number[], stepsPerEpoch: number): number[] {
-  expectSteps('epochsToSteps', stepsPerEpoch);
-  return epochs.map((e) => Math.round(e * stepsPerEpoch));
-}
-
-/** end + (lr − end)·(1 − step/steps)^power, then `end`: PolynomialLR. Default power 1, end 0. */
-export function polyRate(lr: number, steps: number, { power = 1, end = 0 } = {}): RateSchedule {
-  expectRate('polyRate', lr);
-  expectRate('polyRate', end);
-  expectSteps('polyRate', steps);
-  expectOption(power > 0 && power < Infinity, 'polyRate', 'a power above 0', power, 'Usual are 1 and 2.');
-  return (step) => end + (lr - end) * (1 - Math.min(step, steps) / steps) ** power;
-}
-
-/** From `from` to `to` along half a cosine, at a share in [0, 1] of the way. */
-const alongCosine = (from: number, to: number, share: number) =>
-  to + ((from - to) * (1 + Math.cos(Math.PI * share))) / 2;
-
-/** Half a cosine from lr to `end`, then `end` (Loshchilov & Hutter 2017, eq. 5): CosineAnnealingLR. Default end 0. */
-export function cosineRate(lr: number, steps: number, { end = 0 } = {}): RateSchedule {
-  expectRate('cosineRate', lr);
-  expectRate('cosineRate', end);
-  expectSteps('cosineRate', steps);
-  return (step) => alongCosine(lr, end, Math.min(step, steps) / steps);
-}
-
-export interface OneCycleOptions {
-  /** Share of the steps in which the rate rises. Default 0.3. */
-  readonly rise?: number;
-  /** lr/initial rate. Default 25. */
-  readonly divFactor?: number;
-  /** Initial rate/last rate. Default 1e4. */
-  readonly finalDivFactor?: number;
-}
-
-/**
- * One cycle (Smith & Topin 2018) along cosines: from lr/divFactor up to lr, then down to lr/divFactor/finalDivFactor at the
- * last step: OneCycleLR without its momentum. `lr` is the highest rate.
- * @throws UsageError for an option outside of its range
- */
-export function oneCycleRate(
-  lr: number,
-  steps: number,
-  { rise = 0.3, divFactor = 25, finalDivFactor = 1e4 }: OneCycleOptions = {},
-): RateSchedule {
-  expectRate('oneCycleRate', lr);
-  expectSteps('oneCycleRate', steps);
-  // The top is a step number, after the first step and before the last.
-  const top = rise * steps - 1;
-  const last = steps - 1;
-  expectOption(
-    top > 0 && top < last,
-    'oneCycleRate',
-    'rise·steps between 1 and the steps',
-    `${rise} of ${steps}`,
-    'Usual is 0.3, with steps enough for a rise.',
-  );
-  for (const factor of [divFactor, finalDivFactor])
-    expectOption(factor > 0 && factor < Infinity, 'oneCycleRate', 'factors above 0', factor, 'Usual are 25 and 1e4.');
-  const start = lr / divFactor;
-  return (step) =>
-    step <= top
-      ? alongCosine(start, lr, step / top)
-      : alongCosine(lr, start / finalDivFactor, (Math.min(step, last) - top) / (last - top));
-}
-
-/**
- * A linear warm-up before any schedule: its rate times min(1, (step + 1)/steps) (Goyal et al. 2017, section 2.2). The
- * schedule counts its own steps from the run's first one (so milestones stay where they are) or, with `delay`, from the end
- * of the warm-up, which then rises to its first rate.
- * @throws UsageError unless steps is a whole number of at least 0
- */
-export function warmUp(steps: number, schedule: RateSchedule, { delay = false } = {}): RateSchedule {
-  if (steps === 0) return schedule;
-  expectSteps('warmUp', steps);
-  return (step) => schedule(delay ? Math.max(0, step - steps) : step) * Math.min(1, (step + 1) / steps);
-}
-
-/**
- * Rates and step numbers given for one batch size, for another.
+ * The rate of every step of a run.
  *
- * - `linear` (Goyal et al. 2017): rates × batch/base, steps × base/batch, rounded.
- * - `whole`: with k = floor(base/batch), rates ÷ k and steps × k, as one TensorFlow training code for InsightFace does; it
- *   only knows batches that are not larger than the base.
- * @throws UsageError for sizes that are none, or a batch above the base with `whole`
+ *     scheduleOf({ name: 'step', milestones: [36, 52, 58], unit: 'epochs' }, { lr: 0.1, batch: 512, steps, stepsPerEpoch })
+ *
+ * @throws UsageError for an unknown name, naming the nearest, or options it refuses
  */
-export function scaledToBatch(
-  { rates, steps }: { readonly rates: readonly number[]; readonly steps: readonly number[] },
-  {
-    base,
-    batch,
-    rule = 'linear',
-  }: { readonly base: number; readonly batch: number; readonly rule?: 'linear' | 'whole' },
-): { rates: number[]; steps: number[] } {
-  for (const size of [base, batch])
-    expectOption(
-      Number.isSafeInteger(size) && size > 0,
-      'scaledToBatch',
-      'batch sizes above 0',
-      size,
-      'Count images per step.',
-    );
-  const k = rule === 'whole' ? Math.floor(base / batch) : base / batch;
-  expectOption(
-    k > 0,
-    'scaledToBatch',
-    `a batch of at most ${base} for the rule 'whole'`,
-    batch,
-    "Take the rule 'linear'.",
+export const scheduleOf = ({ name, ...options }: NamedSchedule, run: RunLength): RateSchedule =>
+  entryOf('schedule', schedules, name).create(options, run);
+
+/**
+ * What a 'plateau' schedule passes to `plateauNext`. Its states are in shares of the run's rate `lr`, so that warm-up and
+ * scaling to the batch stay the schedule's: they begin with `plateauStart(1)`.
+ * @throws UsageError for options it refuses
+ */
+export function plateauOf({ name: _, ...given }: NamedSchedule, lr: number): PlateauOptions {
+  const { metric, factor, patience, threshold, thresholdMode, cooldown, minLr, eps } = resolveOptions(
+    'plateau',
+    { ...plateauOptions, ...common },
+    given,
   );
-  return { rates: rates.map((lr) => lr / k), steps: steps.map((s) => Math.round(s * k)) };
+  const mode = metric === 'loss' ? 'min' : 'max';
+  return { mode, factor, patience, threshold, thresholdMode, cooldown, minLr: minLr / lr, eps: eps / lr };
 }

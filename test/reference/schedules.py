@@ -58,6 +58,14 @@ if __name__ == "__main__":
         "warmDelayed": rates(0.1, lambda o: S.SequentialLR(
             o, [warm(o, 5), S.CosineAnnealingLR(o, T_max=10)], milestones=[5]), 16),
         "warmAtOnce": rates(0.1, lambda o: S.ChainedScheduler([warm(o, 5), S.MultiStepLR(o, [3, 8], 0.5)]), 14),
+        "warmStart": rates(0.1, lambda o: S.ChainedScheduler(
+            [S.LinearLR(o, start_factor=0.25, total_iters=5), S.MultiStepLR(o, [3, 8], 0.5)]), 14),
+        # arcface_torch's: up along a line from 0, then down along a square, 20 steps in all.
+        "warmPoly": rates(0.1, lambda o: S.LambdaLR(
+            o, lambda t: t / 6 if t < 6 else ((20 - 6 - (t - 6)) / (20 - 6)) ** 2), 20),
+        # Milestones at epochs 1 and 3 of 5 steps, after an epoch's warm-up along a square.
+        "epochs": rates(0.1, lambda o: S.LambdaLR(
+            o, lambda t: min(1, (t + 1) / 5) ** 2 * 0.2 ** (t // 5 >= 1) * 0.2 ** (t // 5 >= 3)), 20),
         "results": RESULTS,
         "plateaus": [{"options": p, "rates": rates(
             0.1, lambda o: S.ReduceLROnPlateau(o, **{NAMES.get(k, k): v for k, v in p.items()}), len(RESULTS), RESULTS)}
