@@ -30,3 +30,15 @@ export const xavierUniform: Init = (key, shape) => {
   const bound = Math.sqrt(6 / (kernel * (rows + columns)));
   return uniform(key, sizeOf(shape)).map((u) => (2 * u - 1) * bound);
 };
+
+/** The same variance from a normal distribution, N(0, 2 / (fan in + fan out)): Glorot and Bengio 2010, eq. 12. */
+export const xavierNormal: Init = (key, shape) => {
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  return normalInit(Math.sqrt(2 / ((sizeOf(shape) / (rows * columns)) * (rows + columns))))(key, shape);
+};
+
+/** Uniform in ±1/sqrt(fan in), the last axis being out: PyTorch's default for convolutions and dense layers. */
+export const fanInUniform: Init = (key, shape) => {
+  const bound = Math.sqrt(shape[shape.length - 1]! / sizeOf(shape));
+  return uniform(key, sizeOf(shape)).map((u) => (2 * u - 1) * bound);
+};
