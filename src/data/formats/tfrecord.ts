@@ -84,17 +84,19 @@ export async function* readRecords(source: ByteSource, options: RecordOptions = 
   }
 }
 
-/** Writes a record with its checksums. */
-export async function writeRecord(sink: ByteSink, data: Uint8Array): Promise<void> {
-  const head = new Uint8Array(headBytes);
-  view(head).setUint32(0, data.length, true);
-  view(head).setUint32(8, maskedCrc(head.subarray(0, 8)), true);
-  const tail = new Uint8Array(4);
-  view(tail).setUint32(0, maskedCrc(data), true);
-  await sink.write(head);
-  await sink.write(data);
-  await sink.write(tail);
+/** A record as it stands in a file, with its checksums. */
+export function recordBytes(data: Uint8Array): Uint8Array {
+  const record = new Uint8Array(frameBytes + data.length);
+  const numbers = view(record);
+  numbers.setUint32(0, data.length, true);
+  numbers.setUint32(8, maskedCrc(record.subarray(0, 8)), true);
+  record.set(data, headBytes);
+  numbers.setUint32(headBytes + data.length, maskedCrc(data), true);
+  return record;
 }
+
+/** Writes a record with its checksums. */
+export const writeRecord = (sink: ByteSink, data: Uint8Array): Promise<void> => sink.write(recordBytes(data));
 
 /** How many whole records a file begins with, and how many bytes they take: what is left of an interrupted writing. */
 export async function wholeRecords(source: ByteSource): Promise<{ readonly records: number; readonly bytes: number }> {
