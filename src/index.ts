@@ -99,6 +99,7 @@ export { contactSheet, type SheetOptions } from './image/sheet.ts';
 export { DenseLayer, DenseNet, type DenseNetOptions } from './models/denseNet.ts';
 export { type Architecture, architectures, create, describeNetwork, models, networkOf } from './models/index.ts';
 export { IrNet, type IrNetOptions, IrUnit } from './models/irNet.ts';
+export { K210Net, type K210NetOptions, Separable } from './models/k210Net.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
 export {
   defaultPreprocessing,

@@ -8,6 +8,7 @@ import { DataError, UsageError } from '../core/errors.ts';
 import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
 import { denseNet } from './denseNet.ts';
 import { irNet } from './irNet.ts';
+import { k210Net } from './k210Net.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
 import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
 import { resNet } from './resNet.ts';
@@ -16,6 +17,7 @@ import { sphereNet } from './sphereNet.ts';
 /** Every family of networks. */
 export const models: readonly ModelEntry[] = [
   mobileFaceNet,
+  k210Net,
   irNet,
   resNet,
   denseNet,
