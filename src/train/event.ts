@@ -60,9 +60,8 @@ class Message {
   }
 }
 
-/** SessionLog.START, and SummaryMetadata's DATA_CLASS_SCALAR. */
+/** SessionLog's START. */
 const start = 1;
-const scalarClass = 1;
 
 /**
  * An event's bytes: the data of one TFRecord.
@@ -86,11 +85,7 @@ function summaryValue(m: Message, content: Extract<EventContent, { readonly tag:
   if (content.type === 'scalar') {
     // What is beyond float32 is infinite there.
     m.writer.tag(2, WireType.Bit32).float(Math.fround(content.value));
-    if (content.first)
-      m.message(9, () => {
-        m.message(1, () => m.text(1, 'scalars'));
-        m.int(4, scalarClass);
-      });
+    if (content.first) m.message(9, () => m.message(1, () => m.text(1, 'scalars')));
   } else if (content.type === 'image') {
     const { width, height, channels, file } = content.image;
     m.message(4, () => {
