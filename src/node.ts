@@ -49,8 +49,10 @@ export { readPairs, readPairTable } from './data/readPairs.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';
-export { parseRecipe, type Recipe, recipeNames, resolveRecipe } from './train/recipe.ts';
-export { type TrainEvent, type TrainOptions, type TrainResult, train } from './train/run.ts';
+export type { StepEvent, TrainEvent } from './train/events.ts';
+export { parseRecipe, type Recipe, type RecipeChanges, recipeNames, resolveRecipe } from './train/recipe.ts';
+export { readRecipe } from './train/recipeFile.ts';
+export { type TrainOptions, type TrainResult, train } from './train/run.ts';
 
 /**
  * Loads an embedder from a weights file that facegrad wrote: a path, or the bytes of one.

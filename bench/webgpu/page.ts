@@ -4,7 +4,6 @@
  */
 import { fold, keyOf, normal, uniform } from '../../src/core/random.ts';
 import { WebGpuDevice } from '../../src/device/webgpu.ts';
-import { decayOf } from '../../src/train/step.ts';
 import { mobileFaceNet } from '../peers/net.ts';
 import { installMeter } from './meter.ts';
 import { openOurs } from './ours.ts';
@@ -18,8 +17,8 @@ const meter = installMeter();
 
 async function measure(task: Task): Promise<PageResult> {
   const { recipe, classes } = task;
-  const { batch, inputSize } = recipe;
-  const [h, w] = inputSize;
+  const { batch } = recipe;
+  const [h, w] = recipe.model.inputSize as readonly [number, number];
   const key = fold(keyOf(1), 'webgpu bench');
   const images = normal(fold(key, 'images'), batch * h * w * 3);
   const labels = Int32Array.from(uniform(fold(key, 'labels'), batch), (u) => Math.floor(u * classes));
@@ -30,7 +29,7 @@ async function measure(task: Task): Promise<PageResult> {
     task,
     layers: mobileFaceNet(),
     state: ours.state,
-    decayOf: (name) => decayOf(name, recipe),
+    decayOf: ours.decayOf,
   });
   const programs: Program[] = [{ name: 'facegrad', version: '', device: device.gpu, ...ours }, twin];
 

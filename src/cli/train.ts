@@ -1,18 +1,19 @@
 /** `facegrad train`: a recipe, changes to it on the command line, and a run folder. */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { DataError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import {
+  checkText,
+  FromText,
   isBooleanKey,
-  parseRecipe,
-  parseValue,
   type Recipe,
   recipeKeys,
   recipeMeaning,
   recipeNames,
   resolveRecipe,
 } from '../train/recipe.ts';
+import { isRecipeFile, readRecipe } from '../train/recipeFile.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { wholeOption } from './options.ts';
 import { exitCodes, print, printJson } from './output.ts';
@@ -44,27 +45,19 @@ export function recipeChanges(words: readonly string[]): Record<string, unknown>
     const next = words[i + 1];
     const hasValue = inline !== undefined || (next !== undefined && !next.startsWith('--'));
     if (!hasValue && !isBooleanKey(key)) {
-      parseValue(key, '', `--${dashed}`); // names an unknown key, or what the known one expects
+      checkText(key, '', `--${dashed}`); // names an unknown key, or what the known one expects
       throw new UsageError(`--${dashed}: expected a value after it, got none\nExample: --lr 0.1.`);
     }
     const raw = inline ?? (hasValue ? words[++i]! : 'true');
-    const [known, value] = parseValue(key, raw, `--${dashed}`);
-    out[known] = value;
+    checkText(key, raw, `--${dashed}`);
+    out[key] = new FromText(raw);
   }
   return out;
 }
 
-/** The recipe a name or a JSON file gives, with changes. */
-function startRecipe(from: string, changes: Readonly<Record<string, unknown>>): Recipe {
-  if (!/\.json$|[\\/]/.test(from)) return resolveRecipe(from, changes, 'train');
-  let json: string;
-  try {
-    json = readFileSync(from, 'utf8');
-  } catch (e) {
-    throw new DataError(`${from}: expected a recipe file, but ${(e as Error).message}\nCheck the path.`);
-  }
-  return parseRecipe(json, from, changes);
-}
+/** The recipe a name or a file gives, with changes. */
+const startRecipe = (from: string, changes: Readonly<Record<string, unknown>>): Recipe =>
+  isRecipeFile(from) ? readRecipe(from, changes) : resolveRecipe(from, changes, 'train');
 
 const keyHelp = (): string =>
   [
@@ -88,7 +81,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
     flags.out ??
     (typeof flags.resume === 'string'
       ? dirname(flags.resume)
-      : join('runs', (named ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.json$/g, '')));
+      : join('runs', (named ?? 'mobilefacenet-arcface').replace(/^.*[\\/]|\.(json|ya?ml)$/g, '')));
   const last = join(out, 'last.safetensors');
   const source = typeof flags.resume === 'string' ? flags.resume : last;
   const resuming = flags.resume !== undefined && (typeof flags.resume === 'string' || existsSync(last));
@@ -103,7 +96,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   const { resumeRecipe, train } = await import('../train/run.ts');
   if (resuming) {
     // A recipe named beside --resume must be the one of the checkpoint; only what is on the command line changes it.
-    const given = named?.endsWith('.json') ? { ...startRecipe(named, changes) } : { ...changes };
+    const given = named && isRecipeFile(named) ? { ...startRecipe(named, changes) } : { ...changes };
     const { recipe: name, ...rest } = given as Record<string, unknown>;
     ({ recipe } = resumeRecipe(await readCheckpoint(source), source, rest));
     const wanted = (name ?? named) as string | undefined;
@@ -165,7 +158,7 @@ export function register(program: Command): void {
   const command = program
     .command('train')
     .description('train a face network by a recipe')
-    .argument('[recipe]', `a recipe's name (${recipeNames.join(', ')}) or a JSON file of one`)
+    .argument('[recipe]', `a recipe's name (${recipeNames.join(', ')}) or a YAML or JSON file of one`)
     .option(
       '--out <folder>',
       'the run folder: checkpoints, curve, report (default: runs/<recipe>, or that of the checkpoint)',

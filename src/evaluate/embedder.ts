@@ -11,7 +11,7 @@ import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
 import { alignFace, type CropSize } from '../image/align.ts';
-import { networkOf } from '../models/index.ts';
+import { inferenceState, networkOf } from '../models/index.ts';
 import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
@@ -223,7 +223,7 @@ export async function loadEmbedder(
     );
   const { tensors, metadata } = parseCheckpoint(bytes, source);
   const { network, preprocessing } = networkOf(metadata, source);
-  loadState(variablesOf(network), tensors, source, { allowExtra: true });
+  loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
   const opens = typeof device === 'string';
   return embedderOf(network, opens ? await openDevice(device, { threads }) : device, {
     preprocessing,

@@ -11,7 +11,9 @@ import { irNet } from './irNet.ts';
 import { k210Net } from './k210Net.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
 import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
+import { residualAttention } from './residualAttention.ts';
 import { resNet } from './resNet.ts';
+import { slimResNet } from './slimResNet.ts';
 import { sphereNet } from './sphereNet.ts';
 
 /** Every family of networks. */
@@ -22,6 +24,8 @@ export const models: readonly ModelEntry[] = [
   resNet,
   denseNet,
   sphereNet,
+  slimResNet,
+  residualAttention,
 ] as unknown as readonly ModelEntry[];
 
 /** A name that `create` knows: a family's, or that of one of its variants. */
@@ -112,4 +116,16 @@ export function networkOf(
       );
     throw error;
   }
+}
+
+/**
+ * The tensors that a checkpoint's network is used with: where the run kept moving averages of its weights, those, under the
+ * weights' own names.
+ */
+export function inferenceState<T>(
+  tensors: ReadonlyMap<string, T>,
+  metadata: Readonly<Record<string, string>>,
+): ReadonlyMap<string, T> {
+  if (metadata.averaged !== 'true') return tensors;
+  return new Map([...tensors].map(([name, tensor]) => [name, tensors.get(`${name}.average`) ?? tensor]));
 }

@@ -5,31 +5,60 @@ import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
 import { openDataset } from '../data/open.ts';
 import { pairsOf } from '../data/openPairs.ts';
+import { concat } from '../data/prepare/combine.ts';
 import { readPicture } from '../data/readImage.ts';
 import { hasTemplate } from '../image/align.ts';
 import { enoughPictures, looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import type { Recipe } from './recipe.ts';
 
-/** The set to train on: any format that is known, or synthetic people. Throws DataError naming the path. */
-export async function trainingData({ data, seed, identities, imagesPerIdentity, inputSize }: Recipe): Promise<Dataset> {
-  if (data === undefined) return syntheticSet({ seed, identities, imagesPerIdentity, size: Math.max(...inputSize) });
-  return openDataset(data);
+/** [height, width] of the network's input. */
+export const inputSizeOf = (recipe: Recipe): readonly [number, number] =>
+  recipe.model.inputSize as readonly [number, number];
+
+/** The set to train on: any formats that are known, several joined, or synthetic people. Throws DataError naming the path. */
+export async function trainingData(recipe: Recipe): Promise<Dataset> {
+  const { data, seed, identities, imagesPerIdentity, mergeIdentities } = recipe;
+  if (data === undefined)
+    return syntheticSet({ seed, identities, imagesPerIdentity, size: Math.max(...inputSizeOf(recipe)) });
+  if (typeof data === 'string') return openDataset(data);
+  const sets: Dataset[] = [];
+  for (const path of data) sets.push(await openDataset(path));
+  return sets.length === 1 ? sets[0]! : concat(sets, { mergeIdentities });
 }
 
-/** The pairs to evaluate on; undefined where there are none. Synthetic pairs are of people that no training set holds. */
-export async function evaluationPairs(recipe: Recipe): Promise<PairSet | undefined> {
-  const { evalPairs, evalImages, evalIdentities, data, seed, inputSize } = recipe;
-  if (evalPairs !== undefined || evalImages !== undefined) return pairsOf({ images: evalImages, pairs: evalPairs });
-  if (evalIdentities === 0 || data !== undefined) return undefined;
+/** A verification set under the name that the recipe gives it. */
+export interface ValidationSet {
+  readonly name: string;
+  readonly pairs: PairSet;
+}
+
+/**
+ * The sets to evaluate on; none where there are none. Without any in the recipe and without real data it is synthetic
+ * pairs, of people that no training set holds.
+ */
+export async function validationSets(recipe: Recipe): Promise<ValidationSet[]> {
+  const { validation, evalIdentities, data, seed } = recipe;
+  const sets: ValidationSet[] = [];
+  for (const [name, source] of Object.entries(validation))
+    sets.push({
+      name,
+      pairs: await pairsOf(
+        typeof source === 'string'
+          ? { images: undefined, pairs: source }
+          : { images: source.images, pairs: source.pairs },
+      ),
+    });
+  if (sets.length || evalIdentities === 0 || data !== undefined) return sets;
   const folds = Math.min(10, Math.floor(evalIdentities / 2));
-  return syntheticPairs({
+  const pairs = syntheticPairs({
     seed,
     folds,
     identitiesPerFold: Math.floor(evalIdentities / folds),
     imagesPerIdentity: 6,
     pairsPerFold: 30,
-    size: Math.max(...inputSize),
+    size: Math.max(...inputSizeOf(recipe)),
   });
+  return [{ name: 'synthetic', pairs }];
 }
 
 /** A warning where pictures spread over a set do not look like aligned face crops; unreadable ones are left to the loader. */

@@ -11,19 +11,21 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import * as E from '../expr/nodes.ts';
 import { preprocess } from '../models/network.ts';
-import { ConvBlock } from '../nn/layers.ts';
-import { modulesOf } from '../nn/module.ts';
-import { elementwise } from '../ops/pointwise.ts';
+import { modulesOf, Parameter } from '../nn/module.ts';
+import { add, elementwise } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
 import { TraceContext } from '../plan/trace.ts';
 import { withCalls } from './hooks.ts';
 import type { Recipe } from './recipe.ts';
-import { lossAndGradients, type StepResult, type Trainable } from './step.ts';
+import { lossAndGradients, type StepResult, stepKeys } from './step.ts';
+import type { Trainable } from './trainable.ts';
 
 /** Finite exactly where all of x is: magnitudes are scaled down, so that large finite ones do not add up to infinity. */
 const probe = (x: Tensor): Tensor => sum(elementwise('probe', E.mul(E.abs(E.input(0)), 2 ** -40), [x]));
 
 const moduleOf = (name: string): string => name.replace(/\.(conv|bn|prelu)\.[^.]*$|\.[^.]*$/, '');
+/** A module's path as `moduleOf` names it: of a unit of convolution, norm and activation the unit's. */
+const unitOf = (path: string): string => moduleOf(`${path}.weight`);
 
 /**
  * The error to stop with: names the first module whose weights, output or gradient is not finite.
@@ -39,7 +41,7 @@ export async function diagnose(
   result: StepResult,
 ): Promise<NumericsError> {
   const { network, head, optimizer } = t;
-  const [h, w] = recipe.inputSize;
+  const [h, w] = network.preprocessing.inputSize;
   const say = (what: string) =>
     new NumericsError(
       `train: step ${step}: expected a finite loss and gradient, got loss ${result.loss} and gradient norm ${result.gradNorm}\n` +
@@ -50,43 +52,56 @@ export async function diagnose(
     if (!(await v.read()).every(Number.isFinite)) return say(`the weights '${v.name}' of module ${moduleOf(v.name)}`);
 
   const outputs = compile(
-    ({ images: x, labels: y }) => {
-      const ctx = new TraceContext(true); // its assignments are dropped
+    ({ images: x, labels: y, key }) => {
+      const ctx = new TraceContext(true, key); // its assignments are dropped
       const seen: [string, Tensor][] = [];
       const embeddings = withCalls(
-        modulesOf(network).filter((m) => m instanceof ConvBlock),
+        modulesOf(network).filter((m) => Object.values(m).some((p) => p instanceof Parameter)),
         (m, call) => (input, c) => {
           const out = call(input, c);
-          seen.push([m.path, out]);
+          seen.push([unitOf(m.path), out]);
           return out;
         },
         () => network.call(preprocess(x!, network.preprocessing), ctx),
       );
-      const { loss } = head.loss(embeddings, y!);
-      return Object.fromEntries([...seen.map(([path, out]) => [path, probe(out)]), ['arcface', probe(loss)]]);
+      const { loss } = head.loss(embeddings, y!, ctx);
+      // Several modules of a unit share its name; one that is not finite makes all not finite.
+      const units = new Map<string, Tensor>();
+      for (const [path, out] of [...seen, [recipe.head.name, loss] as const]) {
+        const before = units.get(path);
+        units.set(path, before ? add(before, probe(out)) : probe(out));
+      }
+      return Object.fromEntries(units);
     },
     { device, training: true },
   );
   const gradients = compile(
-    ({ images: x, labels: y }) => {
-      const g = lossAndGradients(t, recipe, x!, y!, new TraceContext(true)).gradients;
+    ({ images: x, labels: y, keys }) => {
+      const g = lossAndGradients(t, recipe, x!, y!, new TraceContext(true), { keys: keys! }).gradients;
       return Object.fromEntries(optimizer.parameters.map((p, i) => [p.name, probe(g[i]!)]));
     },
     { device, training: true },
   );
   const batch = labels.length;
   const part = batch / recipe.accumulate;
+  const keys = stepKeys(recipe, step - 1);
   const inputs = (from: number, n: number) => ({
     images: { data: images.slice(from * h * w * 3, (from + n) * h * w * 3), shape: [n, h, w, 3], dtype: 'u8' as const },
     labels: { data: labels.slice(from, from + n), shape: [n], dtype: 'i32' as const },
   });
   try {
     for (let i = 0; i < recipe.accumulate; i++) {
-      const found = await outputs(inputs(i * part, part));
+      const found = await outputs({
+        ...inputs(i * part, part),
+        key: { data: keys.slice(2 * i, 2 * i + 2), shape: [2], dtype: 'i32' },
+      });
       for (const [path, x] of Object.entries(found))
         if (!Number.isFinite(x.data[0])) return say(`the output of module ${path}`);
     }
-    const found = await gradients(inputs(0, batch));
+    const found = await gradients({
+      ...inputs(0, batch),
+      keys: { data: keys, shape: [recipe.accumulate, 2], dtype: 'i32' },
+    });
     for (const [name, x] of Object.entries(found).reverse())
       if (!Number.isFinite(x.data[0])) return say(`the gradient of '${name}' in module ${moduleOf(name)}`);
     return say('nothing by itself: the squares of the gradients overflow float32');

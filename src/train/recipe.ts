@@ -1,315 +1,388 @@
 /**
- * Recipes: everything that decides the numbers of a training run, as one flat record.
+ * Recipes: everything that decides the numbers of a training run, as one record of plain data.
  *
- * The one idea: a recipe is data with a schema; the command line, a JSON file and a checkpoint all go through the same
- * check. What only decides how fast a run goes (threads, workers, device) is no part of it, so the same recipe gives the
- * same file everywhere.
+ * The one idea: a recipe is data with a schema (recipeFields.ts); the command line, a YAML or JSON file and a checkpoint all
+ * go through the same check. What only decides how fast a run goes (threads, workers, device) is no part of it, so the
+ * same recipe gives the same file everywhere. Recipes are changes laid over one another: the defaults, the recipe that
+ * one extends, its own keys, the command line. A group whose name changes begins with that entry's defaults.
  */
-import { distance } from 'fastest-levenshtein';
 import * as v from 'valibot';
+import { parse as parseYaml } from 'yaml';
 import { UsageError } from '../core/errors.ts';
-import { augmentPresets, formatAugment, parseAugment } from '../image/augment.ts';
+import { entryOf, nearest, readings, readOption, resolveOptions, showOption } from '../core/options.ts';
+import { losses } from '../heads/index.ts';
+import {
+  type FieldKey,
+  fields,
+  type Named,
+  type NamedKey,
+  namedGroups,
+  type PlainKey,
+  plainGroups,
+  shorthands,
+} from './recipeFields.ts';
+import { base, readyRecipes } from './recipes.ts';
 
-const whole = (from: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(from));
-const above = (low: number) => v.pipe(v.number(), v.finite(), v.gtValue(low));
-const between = (low: number, high: number) => v.pipe(v.number(), v.finite(), v.minValue(low), v.maxValue(high));
-const atLeast = (low: number) => v.pipe(v.number(), v.finite(), v.minValue(low));
-const text = v.pipe(v.string(), v.minLength(1));
-const side = v.pipe(whole(16), v.multipleOf(16));
-
-/** Each key: its schema, what it expects in words, and what it means. */
-const fields = {
-  embeddingSize: { schema: whole(1), expects: 'a whole number of at least 1', means: 'length of the embedding' },
-  inputSize: {
-    schema: v.tuple([side, side]),
-    expects: 'HEIGHTxWIDTH in multiples of 16, such as 112x112',
-    means: 'size of the input in pixels',
-  },
-  width: { schema: above(0), expects: 'a number above 0', means: 'factor on the channel counts' },
-  s: { schema: above(0), expects: 'a number above 0', means: 'scale of the logits' },
-  m: { schema: between(0, Math.PI / 2), expects: 'a number from 0 to 1.57', means: 'margin in radians' },
-  easyMargin: { schema: v.boolean(), expects: 'true or false', means: 'margin only where the cosine is above 0' },
-
-  data: {
-    schema: v.optional(text),
-    expects: 'a path',
-    means: 'data set of any format, such as a folder per person or a .rec; synthetic people without it',
-  },
-  identities: { schema: whole(2), expects: 'a whole number of at least 2', means: 'synthetic people to train on' },
-  imagesPerIdentity: { schema: whole(1), expects: 'a whole number of at least 1', means: 'pictures of each of them' },
-  flip: { schema: v.boolean(), expects: 'true or false', means: 'mirror half of the pictures' },
-  augment: {
-    // Kept as operations, so that a checkpoint goes on alike whatever becomes of a preset.
-    schema: v.pipe(
-      v.string(),
-      v.transform((spec) => formatAugment(parseAugment(spec))),
-    ),
-    expects: `none, ${Object.keys(augmentPresets).join(', ')}, or operations such as crop=8,rotate=10 (see facegrad augment --help)`,
-    means: 'random changes of the pictures',
-  },
-  skipBad: { schema: v.boolean(), expects: 'true or false', means: 'leave unreadable pictures out and say so' },
-
-  batch: { schema: whole(2), expects: 'a whole number of at least 2', means: 'pictures per step' },
-  accumulate: {
-    schema: whole(1),
-    expects: 'a whole number of at least 1',
-    means: 'parts that a step takes its batch in; batch norm sees one part at a time',
-  },
-  recompute: {
-    schema: v.boolean(),
-    expects: 'true or false',
-    means: 'keep only block inputs for the backward pass and compute the rest again',
-  },
-  epochs: { schema: whole(1), expects: 'a whole number of at least 1', means: 'passes over the data' },
-  maxSteps: {
-    schema: v.optional(whole(1)),
-    expects: 'a whole number of at least 1',
-    means: 'steps of the run, in place of epochs',
-  },
-  lr: { schema: above(0), expects: 'a number above 0', means: 'learning rate' },
-  momentum: { schema: v.pipe(between(0, 1), v.ltValue(1)), expects: 'a number from 0 to below 1', means: 'momentum' },
-  nesterov: { schema: v.boolean(), expects: 'true or false', means: "Nesterov's form of it" },
-  weightDecay: {
-    schema: atLeast(0),
-    expects: 'a number of at least 0',
-    means: 'weight decay (0 for batch norm, PReLU)',
-  },
-  lastLayerDecayFactor: {
-    schema: atLeast(0),
-    expects: 'a number of at least 0',
-    means: 'factor on it for the last layers and the class centres',
-  },
-  milestones: {
-    schema: v.array(between(0, 1)),
-    expects: 'fractions of the run, such as 0.6,0.85',
-    means: 'where the learning rate falls',
-  },
-  gamma: { schema: above(0), expects: 'a number above 0', means: 'by what factor' },
-  warmupSteps: { schema: whole(0), expects: 'a whole number of at least 0', means: 'steps of linear warm-up' },
-  seed: {
-    schema: whole(0),
-    expects: 'a whole number of at least 0',
-    means: 'of weights, order, flips, synthetic people',
-  },
-
-  logEverySteps: { schema: whole(1), expects: 'a whole number of at least 1', means: 'steps between log lines' },
-  evalEverySteps: {
-    schema: whole(0),
-    expects: 'a whole number of at least 0',
-    means: 'steps between evaluations; 0: only at the end',
-  },
-  saveEverySteps: {
-    schema: whole(0),
-    expects: 'a whole number of at least 0',
-    means: 'steps between checkpoints; 0: only at evaluations and the end',
-  },
-  evalPairs: {
-    schema: v.optional(text),
-    expects: 'a path',
-    means: 'pairs file over the set evalImages, or a verification set such as lfw.bin',
-  },
-  evalImages: { schema: v.optional(text), expects: 'a path', means: 'set of its pictures, of any format' },
-  evalProtocol: {
-    schema: v.picklist(['insightface', 'cosine']),
-    expects: 'insightface or cosine',
-    means: 'verification protocol',
-  },
-  evalFlip: {
-    schema: v.picklist(['none', 'sum', 'unitSum', 'concat']),
-    expects: 'none, sum, unitSum or concat',
-    means: 'how the mirrored picture counts',
-  },
-  evalIdentities: {
-    schema: v.union([v.literal(0), whole(4)]),
-    expects: '0, or a whole number of at least 4',
-    means: 'synthetic people, never trained on, to evaluate on; 0: no synthetic evaluation',
-  },
-} as const;
-
-export type RecipeKey = keyof typeof fields;
-const shape = Object.fromEntries(Object.entries(fields).map(([k, f]) => [k, f.schema])) as {
-  [K in RecipeKey]: (typeof fields)[K]['schema'];
+type FieldValues = { readonly [K in FieldKey]: v.InferOutput<(typeof fields)[K]['schema']> };
+type PlainValues = {
+  readonly [K in PlainKey]: {
+    readonly [O in keyof (typeof plainGroups)[K]['options']]: (typeof plainGroups)[K]['options'][O] extends {
+      readonly fallback: infer T;
+    }
+      ? T
+      : never;
+  };
 };
-const schema = v.strictObject(shape);
-/** A resolved recipe, without its name. */
-export type RecipeValues = v.InferOutput<typeof schema>;
-export interface Recipe extends RecipeValues {
+/** A loss beside the head: its weight and its options. */
+export interface TermOptions {
+  readonly weight: number;
+  readonly [option: string]: unknown;
+}
+
+/** A resolved recipe: every key has its value. */
+export interface Recipe
+  extends Readonly<Record<NamedKey, Named>>,
+    PlainValues,
+    Omit<FieldValues, 'data' | 'maxSteps' | 'from' | 'terms'> {
   /** Name of the recipe it started from. */
   readonly recipe: string;
+  readonly data?: string | readonly string[] | undefined;
+  readonly maxSteps?: number | undefined;
+  readonly from?: string | undefined;
+  readonly terms: Readonly<Record<string, TermOptions>>;
 }
 
-const base: RecipeValues = {
-  embeddingSize: 128,
-  inputSize: [112, 112],
-  width: 1,
-  s: 64,
-  m: 0.5,
-  easyMargin: false,
-  identities: 200,
-  imagesPerIdentity: 20,
-  flip: true,
-  augment: 'none',
-  skipBad: false,
-  batch: 64,
-  accumulate: 1,
-  recompute: false,
-  epochs: 20,
-  lr: 0.1,
-  momentum: 0.9,
-  nesterov: true,
-  weightDecay: 4e-5,
-  lastLayerDecayFactor: 10,
-  milestones: [0.6, 0.85],
-  gamma: 0.1,
-  warmupSteps: 100,
-  seed: 1,
-  logEverySteps: 10,
-  evalEverySteps: 0,
-  saveEverySteps: 200,
-  evalProtocol: 'insightface',
-  evalFlip: 'sum',
-  evalIdentities: 100,
-};
+/** Changes to a recipe: any keys, options of groups as records; `head: 'cosface'` is short for `{ name: 'cosface' }`. */
+export type RecipeChanges = Readonly<Record<string, unknown>>;
 
-/** Recipes by name: what they change of the defaults. */
-const recipes: Readonly<Record<string, { readonly means: string; readonly changes: Partial<RecipeValues> }>> = {
-  'mobilefacenet-arcface': {
-    means: 'MobileFaceNet and ArcFace as published: 112x112, 128 numbers, s 64, m 0.5',
-    changes: {},
-  },
-  demo: {
-    means: 'a small MobileFaceNet on synthetic people, about a minute on two cores',
-    changes: {
-      width: 0.5,
-      inputSize: [32, 32],
-      identities: 150,
-      imagesPerIdentity: 20,
-      batch: 32,
-      maxSteps: 1500,
-      s: 24,
-      m: 0.2,
-      milestones: [0.6, 0.85],
-      warmupSteps: 30,
-      evalEverySteps: 500,
-      saveEverySteps: 250,
-      evalIdentities: 200,
-    },
-  },
-};
-
-export const recipeNames = Object.keys(recipes);
-export const recipeMeaning = (name: string): string => recipes[name]!.means;
-
-/** Keys with their meaning, what they expect and their default: the command's help. */
-export const recipeKeys = (): { key: RecipeKey; means: string; expects: string; fallback: string }[] =>
-  (Object.keys(fields) as RecipeKey[]).map((key) => ({
-    key,
-    means: fields[key].means,
-    expects: fields[key].expects,
-    fallback: base[key] === undefined ? '' : showValue(key, base[key]),
-  }));
-
-const showValue = (key: string, x: unknown): string =>
-  Array.isArray(x) ? x.join(key === 'inputSize' ? 'x' : ',') : String(x);
-const show = (x: unknown): string => (x === undefined ? 'nothing' : JSON.stringify(x));
-
-/** The candidate nearest in spelling. */
-export const nearest = (word: string, candidates: readonly string[]): string =>
-  candidates.reduce((a, b) =>
-    distance(word.toLowerCase(), b.toLowerCase()) < distance(word.toLowerCase(), a.toLowerCase()) ? b : a,
-  );
-
-/** What a text from the command line may stand for, most literal first. */
-function* readings(s: string): Generator<unknown> {
-  yield s;
-  if (s.trim() !== '' && !Number.isNaN(Number(s))) yield Number(s);
-  if (s === 'true' || s === 'false') yield s === 'true';
-  const list = s.split(/[,x]/).filter((part) => part.trim() !== '');
-  if (list.every((part) => !Number.isNaN(Number(part)))) yield list.map(Number);
+/** A value from the command line, whose type the key decides. */
+export class FromText {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
 }
 
-function checkKey(key: string, where: string): RecipeKey {
-  if (Object.hasOwn(fields, key)) return key as RecipeKey;
-  const known = Object.keys(fields);
+const namedKeys = Object.keys(namedGroups) as NamedKey[];
+const plainKeys = Object.keys(plainGroups) as PlainKey[];
+const isNamed = (key: string): key is NamedKey => Object.hasOwn(namedGroups, key);
+const isPlain = (key: string): key is PlainKey => Object.hasOwn(plainGroups, key);
+const isField = (key: string): key is FieldKey => Object.hasOwn(fields, key);
+const isRecord = (x: unknown): x is Record<string, unknown> =>
+  typeof x === 'object' && x !== null && !Array.isArray(x) && !(x instanceof FromText);
+/** Every key, in the order of a saved recipe. */
+const keyOrder: readonly string[] = [...namedKeys, ...plainKeys, ...Object.keys(fields)];
+const allKeys = [...keyOrder, ...Object.keys(shorthands), 'lastLayerDecayFactor', 'evalPairs', 'evalImages'];
+
+export const recipeNames = Object.keys(readyRecipes);
+export const recipeMeaning = (name: string): string => readyRecipes[name]!.means;
+
+const show = (x: unknown): string => (x === undefined ? 'nothing' : JSON.stringify(x instanceof FromText ? x.text : x));
+
+/** The schema's output for a value, reading text by the types that the schema takes. */
+function checkField(key: FieldKey, value: unknown, where: string): unknown {
+  const { schema, expects, means, ...rest } = fields[key] as (typeof fields)[FieldKey] & {
+    readonly text?: (s: string) => unknown;
+  };
+  const candidates =
+    value instanceof FromText ? (rest.text ? [rest.text(value.text)] : [...readings(value.text)]) : [value];
+  for (const candidate of candidates) {
+    const found = v.safeParse(schema as v.GenericSchema, candidate);
+    if (found.success) return found.output;
+  }
+  const got = value instanceof FromText ? value.text : value;
+  const kind = Array.isArray(got) ? 'a list' : got === null ? 'null' : typeof got;
   throw new UsageError(
-    `${where}: expected a key of the recipe, got '${key}'\nDid you mean '${nearest(key, known)}'? The keys are: ${known.join(', ')}.`,
+    `${where}: '${key}' expected ${expects}, got ${show(got)} (${kind})\nIt is the ${means}. Give it such a value.`,
   );
 }
 
-function checkValue(key: RecipeKey, value: unknown, where: string): unknown {
-  const found = v.safeParse(fields[key].schema as v.GenericSchema, value);
-  if (found.success) return found.output;
-  const kind = Array.isArray(value) ? 'a list' : value === null ? 'null' : typeof value;
-  throw new UsageError(
-    `${where}: '${key}' expected ${fields[key].expects}, got ${show(value)} (${kind})\nIt is the ${fields[key].means}. Give it such a value.`,
+const nameOfSet = (path: string): string => path.replace(/^.*[\\/]|\.[^.\\/]*$/g, '') || path;
+
+/** One layer of changes with shorthands written out and unknown keys refused. */
+function layerOf(changes: RecipeChanges, where: string): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  const put = (group: string, option: string, value: unknown) => {
+    const old = out[group];
+    out[group] = { ...(isRecord(old) ? old : old === undefined ? {} : { name: old }), [option]: value };
+  };
+  const plain = (x: unknown) => (x instanceof FromText ? x.text : x);
+  const { evalPairs, evalImages, lastLayerDecayFactor, ...rest } = changes;
+  for (const [key, value] of Object.entries(rest)) {
+    if (value === undefined) continue;
+    const short = Object.hasOwn(shorthands, key) ? shorthands[key] : undefined;
+    const [group, option] = key.split('.') as [string, string | undefined];
+    if (short) put(...short, value);
+    else if (option !== undefined && (isNamed(group) || isPlain(group))) put(group, option, value);
+    else if (isNamed(key)) {
+      if (isRecord(value)) for (const [o, x] of Object.entries(value)) put(key, o, x);
+      else put(key, 'name', value);
+    } else if (isPlain(key)) {
+      if (!isRecord(value))
+        throw new UsageError(
+          `${where}: '${key}' expected options ${Object.keys(plainGroups[key].options).join(', ')}, got ${show(value)}\nWrite --${key}.${Object.keys(plainGroups[key].options)[0]} VALUE, or a record in a file.`,
+        );
+      for (const [o, x] of Object.entries(value)) put(key, o, x);
+    } else if (isField(key)) out[key] = checkField(key, value, where);
+    else
+      throw new UsageError(
+        `${where}: expected a key of the recipe, got '${key}'\nDid you mean '${nearest(key, allKeys)}'? The keys are: ${keyOrder.join(', ')}.`,
+      );
+  }
+  // One set, as recipes had it before they could name several.
+  if (evalPairs !== undefined || evalImages !== undefined) {
+    const set = {
+      ...(evalPairs !== undefined && { pairs: plain(evalPairs) }),
+      ...(evalImages !== undefined && { images: plain(evalImages) }),
+    };
+    out.validation = checkField('validation', { [nameOfSet(String(plain(evalPairs ?? evalImages)))]: set }, where);
+  }
+  if (lastLayerDecayFactor !== undefined) {
+    const last = Number(plain(lastLayerDecayFactor));
+    out.decayRules = checkField(
+      'decayRules',
+      { '@norm': 0, '@prelu': 0, 'globalDepthwise.conv.weight': last, 'embedding.conv.weight': last, '@head': last },
+      where,
+    );
+  }
+  return out;
+}
+
+/** Lays changes over a recipe: options join those of the same name, everything else is replaced. */
+function lay(below: Record<string, unknown>, above: Record<string, unknown>): Record<string, unknown> {
+  const out = { ...below, ...above };
+  for (const key of [...namedKeys, ...plainKeys]) {
+    const [a, b] = [below[key], above[key]] as (Record<string, unknown> | undefined)[];
+    if (!a || !b) continue;
+    const name = b.name instanceof FromText ? b.name.text : b.name;
+    out[key] =
+      name === undefined || name === a.name ? { ...a, ...b, ...(a.name !== undefined && { name: a.name }) } : b;
+  }
+  return out;
+}
+
+/** Options with what came as text read by their specs. */
+const readTexts = (options: Record<string, unknown>, specs: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(
+    Object.entries(options).map(([o, x]) => [
+      o,
+      x instanceof FromText && Object.hasOwn(specs, o)
+        ? readOption(specs[o] as never, x.text)
+        : x instanceof FromText
+          ? x.text
+          : x,
+    ]),
   );
+
+function resolveNamed(key: NamedKey, group: Record<string, unknown>, where: string): Named {
+  const { name: given, ...options } = group;
+  const name = given instanceof FromText ? given.text : given;
+  if (typeof name !== 'string')
+    throw new UsageError(`${where}: '${key}' expected a name, got ${show(name)}\nIt is the ${namedGroups[key].means}.`);
+  const entry = namedGroups[key].entry(name);
+  const given2 = readTexts(options, entry.options);
+  return {
+    name: name.toLowerCase(),
+    ...resolveOptions(`${where}: ${key} ${name}`, entry.options, { ...entry.preset, ...given2 }),
+  };
 }
 
-/** The value of a key written as text: `--inputSize 112x96`, `--milestones 0.5,0.8`, `--flip false`. */
-export function parseValue(key: string, raw: string, where = 'recipe'): readonly [RecipeKey, unknown] {
-  const known = checkKey(key, where);
-  for (const value of readings(raw))
-    if (v.safeParse(fields[known].schema as v.GenericSchema, value).success) return [known, value];
-  return [known, checkValue(known, raw, where)];
+function resolveTerms(terms: Readonly<Record<string, unknown>>, where: string): Record<string, TermOptions> {
+  const out: Record<string, TermOptions> = {};
+  for (const [name, value] of Object.entries(terms)) {
+    const entry = entryOf(
+      'terms',
+      losses.filter((l) => l.role !== 'head'),
+      name,
+    );
+    const { weight = 1, ...options } = isRecord(value) ? value : { weight: value };
+    if (!(typeof weight === 'number' && weight >= 0 && Number.isFinite(weight)))
+      throw new UsageError(
+        `${where}: terms ${name} expected a weight of at least 0, got ${show(weight)}\nWrite ${name}=0.01, or {weight: 0.01, …} in a file.`,
+      );
+    out[entry.name] = { weight, ...resolveOptions(`${where}: terms ${name}`, entry.options, options) };
+  }
+  return out;
 }
 
-/** True for keys that take true or false, so that `--flip` alone can mean true. */
-export const isBooleanKey = (key: string): boolean =>
-  Object.hasOwn(fields, key) && v.safeParse(fields[key as RecipeKey].schema as v.GenericSchema, true).success;
+function resolveLayers(name: string, layers: readonly Record<string, unknown>[], where: string): Recipe {
+  const merged = layers.reduce(lay, {});
+  const out: Record<string, unknown> = {};
+  for (const key of keyOrder) {
+    const value = merged[key];
+    if (isNamed(key)) out[key] = resolveNamed(key, value as Record<string, unknown>, where);
+    else if (isPlain(key)) {
+      const { options } = plainGroups[key];
+      out[key] = resolveOptions(
+        `${where}: ${key}`,
+        options,
+        readTexts((value ?? {}) as Record<string, unknown>, options),
+      );
+    } else if (key === 'terms') out[key] = resolveTerms(value as Record<string, unknown>, where);
+    else if (value !== undefined) out[key] = value;
+  }
+  const recipe = { recipe: name, ...out } as unknown as Recipe;
+  checkTogether(recipe, where);
+  return recipe;
+}
+
+/** Throws UsageError for keys that do not fit each other. */
+function checkTogether(r: Recipe, where: string): void {
+  const fail = (message: string, advice: string): never => {
+    throw new UsageError(`${where}: ${message}\n${advice}`);
+  };
+  if (r.batch % r.accumulate || r.batch / r.accumulate < 2)
+    fail(
+      `expected 'accumulate' to divide 'batch' into parts of at least 2, got batch ${r.batch} and accumulate ${r.accumulate}`,
+      'Change one of them.',
+    );
+  if (r.optimizer.nesterov && r.optimizer.momentum === 0)
+    fail("'nesterov' needs a momentum above 0", 'Pass --nesterov false, or a momentum.');
+  const { people, images } = r.sampler;
+  if ((people === undefined) !== (images === undefined))
+    fail("'sampler' needs people and images", 'Pass --sampler.people 16 --sampler.images 4.');
+  if (people !== undefined && people * images! !== r.batch)
+    fail(
+      `expected a batch of ${people} people with ${images} pictures each, got batch ${r.batch}`,
+      `Pass --batch ${people * images!}.`,
+    );
+  if (r.freezeEpochs > 0 && r.freeze.length === 0)
+    fail("'freezeEpochs' needs something to freeze", 'Pass --freeze @backbone.');
+}
 
 /**
  * A complete recipe from a name and changes to it.
  * @param where what errors call the source of the changes
- * @throws UsageError for an unknown recipe or key, naming the nearest; for a value of the wrong type, naming the key,
- * what it expects and what came; and for keys that do not fit each other
+ * @throws UsageError for an unknown recipe, key or option, naming the nearest; for a value of the wrong type, naming the
+ * key, what it expects and what came; and for keys that do not fit each other
  */
-export function resolveRecipe(name: string, changes: Readonly<Record<string, unknown>> = {}, where = 'recipe'): Recipe {
-  const preset = Object.hasOwn(recipes, name) ? recipes[name] : undefined;
-  if (!preset)
+export const resolveRecipe = (name: string, changes: RecipeChanges = {}, where = 'recipe'): Recipe =>
+  resolveLayers(name, [...readyLayers(name), layerOf(changes, where)], where);
+
+/** The defaults and a ready recipe with all that it extends, lowest first. */
+function readyLayers(name: string): Record<string, unknown>[] {
+  const ready = Object.hasOwn(readyRecipes, name) ? readyRecipes[name] : undefined;
+  if (!ready)
     throw new UsageError(
       `recipe: expected one of ${recipeNames.join(', ')}, got '${name}'\nDid you mean '${nearest(name, recipeNames)}'?`,
     );
-  const given = Object.fromEntries(
-    Object.entries(changes)
-      .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => [key, checkValue(checkKey(key, where), value, where)]),
-  );
-  // Keys in the order of the schema: the same recipe is the same text.
-  const merged: Record<string, unknown> = { ...base, ...preset.changes, ...given };
-  const ordered = Object.fromEntries(
-    Object.keys(fields)
-      .filter((k) => k in merged)
-      .map((k) => [k, merged[k]]),
-  );
-  const values = v.parse(schema, ordered) as RecipeValues;
-  const recipe: Recipe = { recipe: name, ...values };
-  if (recipe.batch % recipe.accumulate || recipe.batch / recipe.accumulate < 2)
-    throw new UsageError(
-      `${where}: expected 'accumulate' to divide 'batch' into parts of at least 2, got batch ${recipe.batch} and accumulate ${recipe.accumulate}\nChange one of them.`,
-    );
-  if (recipe.nesterov && recipe.momentum === 0)
-    throw new UsageError(`${where}: 'nesterov' needs a momentum above 0\nPass --nesterov false, or a momentum.`);
-  return recipe;
+  const below = ready.extends === undefined ? [layerOf(base, 'defaults')] : readyLayers(ready.extends);
+  return [...below, layerOf(ready.changes, `recipe ${name}`)];
 }
 
-/** A recipe as a checkpoint or a file holds it: `{ "recipe": "mobilefacenet-arcface", "lr": 0.05, … }`. */
-export function parseRecipe(json: string, where: string, changes: Readonly<Record<string, unknown>> = {}): Recipe {
+/** The record that YAML or JSON text holds. JSON is YAML. */
+function recordIn(text: string, where: string): Record<string, unknown> {
   let found: unknown;
   try {
-    found = JSON.parse(json);
+    found = parseYaml(text, { maxAliasCount: 100 });
   } catch (e) {
-    throw new UsageError(`${where}: expected a recipe as JSON, but ${(e as Error).message}\nCorrect the file.`);
-  }
-  if (typeof found !== 'object' || found === null || Array.isArray(found))
-    throw new UsageError(`${where}: expected a recipe as a JSON object, got ${show(found)}\nWrite {"lr": 0.1, …}.`);
-  const { recipe = 'mobilefacenet-arcface', ...rest } = found as Record<string, unknown>;
-  if (typeof recipe !== 'string')
     throw new UsageError(
-      `${where}: 'recipe' expected the name of a recipe, got ${show(recipe)}\nNames: ${recipeNames.join(', ')}.`,
+      `${where}: expected a recipe as YAML or JSON, but ${(e as Error).message.split('\n')[0]}\nCorrect the file.`,
     );
-  return resolveRecipe(recipe, { ...rest, ...changes }, where);
+  }
+  if (!isRecord(found))
+    throw new UsageError(
+      `${where}: expected a recipe as a record of keys, got ${show(found)}\nWrite "lr: 0.1", or {"lr": 0.1, …}.`,
+    );
+  return found;
 }
 
-/** The recipe as lines of `key  value`, as `train` prints it. */
+/** What a recipe's `extends` names: the text of a file, with what errors call it. */
+export type ReadExtended = (path: string, from: string) => { readonly text: string; readonly where: string };
+
+/** Whether a recipe is a file rather than a name. */
+export const isRecipePath = (s: string): boolean => /\.(json|ya?ml)$|[\\/]/i.test(s);
+
+/**
+ * A recipe as a file holds it, YAML or JSON: `extends: mobilefacenet-arcface` (or `recipe: …`), then keys that differ.
+ * @param read gives the file that `extends` names; without it only names of recipes are taken
+ */
+export function parseRecipe(text: string, where: string, changes: RecipeChanges = {}, read?: ReadExtended): Recipe {
+  const layers: Record<string, unknown>[] = [layerOf(changes, where)];
+  const seen = new Set<string>();
+  for (let at = { text, where }; ; ) {
+    if (seen.has(at.where))
+      throw new UsageError(
+        `${at.where}: expected recipes that end in a named one, but it extends itself\nCorrect 'extends'.`,
+      );
+    seen.add(at.where);
+    const { recipe, extends: above = recipe ?? 'mobilefacenet-arcface', ...keys } = recordIn(at.text, at.where);
+    layers.unshift(layerOf(keys, at.where));
+    if (typeof above !== 'string')
+      throw new UsageError(
+        `${at.where}: '${recipe === undefined ? 'extends' : 'recipe'}' expected the name of a recipe, got ${show(above)}\nNames: ${recipeNames.join(', ')}.`,
+      );
+    if (!read || !isRecipePath(above)) return resolveLayers(above, [...readyLayers(above), ...layers], where);
+    at = read(above, at.where);
+  }
+}
+
+/** A recipe that a checkpoint holds: complete, so that no ready recipe is needed to read it. Older ones have fewer keys. */
+export function savedRecipe(json: string, where: string, changes: RecipeChanges = {}): Recipe {
+  const { recipe = 'mobilefacenet-arcface', ...keys } = recordIn(json, where);
+  return resolveLayers(
+    String(recipe),
+    [layerOf(base, 'defaults'), layerOf(keys, where), layerOf(changes, where)],
+    where,
+  );
+}
+
+/** True for keys that take true or false, so that `--flip` alone can mean true. */
+export function isBooleanKey(key: string): boolean {
+  if (key === 'easyMargin' || key === 'nesterov' || key.includes('.')) return true;
+  return isField(key) && v.safeParse(fields[key].schema as v.GenericSchema, true).success;
+}
+
+/** Throws UsageError where the command line's key is none, or its text is nothing that the key takes. */
+export function checkText(key: string, raw: string, where: string): void {
+  const [group = ''] = key.split('.');
+  if (!allKeys.includes(key) && !(key.includes('.') && (isNamed(group) || isPlain(group))))
+    layerOf({ [key]: raw }, where);
+  if (isField(key)) checkField(key, new FromText(raw), where);
+}
+
+/** Keys with their meaning, what they expect and their default: the command's help. */
+export function recipeKeys(): { key: string; means: string; expects: string; fallback: string }[] {
+  const defaults = resolveRecipe('mobilefacenet-arcface');
+  const short = (key: string) => {
+    const value = (defaults as unknown as Record<string, unknown>)[key];
+    return value === undefined || (isRecord(value) && Object.keys(value).length === 0) ? '' : showValue(value);
+  };
+  return [
+    ...namedKeys.map((key) => ({
+      key,
+      means: `${namedGroups[key].means}; its options as --${key}.OPTION`,
+      expects: 'a name (see facegrad recipes --help)',
+      fallback: defaults[key].name,
+    })),
+    ...plainKeys.flatMap((key) =>
+      Object.entries(plainGroups[key].options).map(([o, spec]) => ({
+        key: `${key}.${o}`,
+        means: spec.means,
+        expects: spec.expects,
+        fallback: spec.fallback === undefined ? '' : showOption(spec.fallback),
+      })),
+    ),
+    ...Object.entries(fields).map(([key, { means, expects }]) => ({ key, means, expects, fallback: short(key) })),
+  ];
+}
+
+/** A value as the command line would have it. */
+function showValue(x: unknown): string {
+  if (!isRecord(x)) return Array.isArray(x) ? showOption(x) : String(x);
+  return Object.entries(x)
+    .filter(([, value]) => value !== undefined)
+    .map(([k, value]) => `${k}=${isRecord(value) ? `(${showValue(value)})` : showOption(value)}`)
+    .join(',');
+}
+
+/** The recipe as lines of `key  value`, as `train` prints it; groups with their options. */
 export const recipeLines = (recipe: Recipe): string[] =>
-  Object.entries(recipe).map(([k, x]) => `${k.padEnd(21)}${showValue(k, x)}`);
+  Object.entries(recipe)
+    .map(([k, x]): [string, string] => {
+      if (!isRecord(x)) return [k, showValue(x)];
+      const { name, ...options } = x;
+      return [k, [name, showValue(options)].filter(Boolean).join(' ')];
+    })
+    .filter(([, text]) => text !== '')
+    .map(([k, text]) => `${k.padEnd(19)}${text}`);

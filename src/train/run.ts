@@ -5,62 +5,24 @@
  * functions of the seed and the step number, so a run that was killed and resumed any number of times writes the very bytes
  * of one that was not.
  */
+import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
-import { fold, keyOf } from '../core/random.ts';
-import type { Dataset } from '../data/dataset.ts';
-import { type Batch, createLoader } from '../data/load/loader.ts';
-import { readImage } from '../data/readImage.ts';
+import type { Batch } from '../data/load/loader.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
-import type { VerificationResult } from '../evaluate/verification.ts';
-import { ArcFace } from '../heads/arcFace.ts';
-import { parseAugment } from '../image/augment.ts';
-import { MobileFaceNet } from '../models/mobileFaceNet.ts';
-import { initialize, parameterCount } from '../nn/module.ts';
-import { lrAt, milestoneSteps } from '../optim/schedule.ts';
+import { type Parameter, parameterCount, StateBuffer } from '../nn/module.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
-import { alignmentDoubt, evaluationPairs, trainingData } from './data.ts';
+import { afterEvaluation, afterStep, endsEarly, rateOf } from './course.ts';
+import { alignmentDoubt } from './data.ts';
 import { diagnose } from './diagnose.ts';
-import { type Evaluator, evaluatorOf } from './evaluation.ts';
-import type { Recipe } from './recipe.ts';
+import type { TrainEvent } from './events.ts';
+import type { Recipe, RecipeChanges } from './recipe.ts';
 import { Curve, makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
+import { setUp } from './setup.ts';
+import { startFrom } from './start.ts';
 import { checkpointOf, type Evaluation, type Progress, restore, resumedFrom } from './state.ts';
-import { type StepResult, trainable, trainingStep } from './step.ts';
-
-/** What a run tells while it goes. Steps count from 1. */
-export type TrainEvent =
-  | {
-      readonly type: 'start';
-      readonly recipe: Recipe;
-      readonly data: string;
-      readonly classes: number;
-      readonly images: number;
-      readonly parameters: number;
-      readonly steps: number;
-      readonly fromStep: number;
-      readonly device: string;
-      readonly stepMegabytes: number;
-      readonly compileMs: number;
-    }
-  | {
-      readonly type: 'step';
-      readonly step: number;
-      readonly epoch: number;
-      readonly loss: number;
-      readonly lr: number;
-      readonly gradNorm: number;
-      readonly hitRate: number;
-      readonly imagesPerSecond: number;
-      /** Share of the time spent waiting for pictures. */
-      readonly waitShare: number;
-      readonly etaSeconds: number;
-    }
-  | ({ readonly type: 'evaluation' } & Evaluation & { readonly auc: number; readonly eer: number })
-  | { readonly type: 'bad'; readonly file: string; readonly reason: string }
-  | { readonly type: 'saved'; readonly step: number; readonly path: string }
-  /** Kernels get ready, on devices where that takes time. */
-  | { readonly type: 'compile'; readonly done: number; readonly total: number }
-  | { readonly type: 'note'; readonly text: string };
+import { type StepResult, type TrainingStep, trainingStep } from './step.ts';
+import { evaluationOf, meanAccuracy, type SetResult, validationOf } from './validation.ts';
 
 export interface TrainOptions {
   readonly device: Device;
@@ -86,60 +48,39 @@ export interface TrainResult {
   readonly checkpoint: string;
 }
 
-/** Steps of the whole run. Throws DataError where the data does not fill one batch. */
-export function stepsOf(recipe: Recipe, data: Pick<Dataset, 'length' | 'name'>): number {
-  const perEpoch = Math.floor(data.length / recipe.batch);
-  if (perEpoch < 1)
-    throw new DataError(
-      `${data.name}: expected at least one batch of ${recipe.batch} pictures, got ${data.length}\nLower --batch or add pictures.`,
-    );
-  return recipe.maxSteps ?? recipe.epochs * perEpoch;
-}
-
-/** Throws DataError where a label is no class. */
-export function checkLabels(data: Dataset): void {
-  if (data.classes === 0)
-    throw new DataError(
-      `${data.name}: expected a set whose people are known, but it names none\nUse a set with a folder or a label per person.`,
-    );
-  for (let i = 0; i < data.length; i++) {
-    const label = data.label(i);
-    if (label === -1)
-      throw new DataError(
-        `${data.name}: expected the person of every picture, but that of ${data.imageName(i)} is not known\nLeave such pictures out: facegrad prepare --at-least 1.`,
-      );
-    if (!(Number.isInteger(label) && label >= 0 && label < data.classes))
-      throw new DataError(
-        `${data.name}: expected labels from 0 to ${data.classes - 1}, got ${label} for picture ${i}\nNumber the people without gaps.`,
-      );
-  }
-}
-
-/** What must not change between a checkpoint and the run that goes on from it. */
-const fixedKeys = [
-  'recipe',
-  'embeddingSize',
-  'inputSize',
-  'width',
-  'seed',
-  'data',
-  'identities',
-  'imagesPerIdentity',
-  'batch',
-] as const;
+/** What must not change between a checkpoint and the run that goes on from it, by what the command line calls it. */
+const fixedOf = (r: Recipe): Record<string, unknown> => ({
+  recipe: r.recipe,
+  model: r.model.name,
+  ...Object.fromEntries(Object.entries(r.model).filter(([o]) => o !== 'name')),
+  head: r.head.name,
+  terms: Object.keys(r.terms),
+  optimizer: r.optimizer.name,
+  'ema.decay': r.ema.decay > 0,
+  'distillation.teacher': r.distillation.teacher,
+  'distillation.form': r.distillation.form,
+  seed: r.seed,
+  data: r.data,
+  mergeIdentities: r.mergeIdentities,
+  identities: r.identities,
+  imagesPerIdentity: r.imagesPerIdentity,
+  batch: r.batch,
+  'sampler.people': r.sampler.people,
+});
 
 /** The recipe to go on with: the checkpoint's, with changes that keep its tensors and its place in the data. */
 export function resumeRecipe(
   checkpoint: Checkpoint,
   path: string,
-  changes: Readonly<Record<string, unknown>>,
+  changes: RecipeChanges,
 ): { recipe: Recipe; progress: Progress; kernelMode: string } {
-  const saved = resumedFrom(checkpoint, path).recipe;
+  const saved = fixedOf(resumedFrom(checkpoint, path).recipe);
   const { recipe, progress, kernelMode } = resumedFrom(checkpoint, path, changes);
-  for (const key of fixedKeys)
-    if (JSON.stringify(recipe[key]) !== JSON.stringify(saved[key]))
+  const wanted = fixedOf(recipe);
+  for (const key of new Set([...Object.keys(saved), ...Object.keys(wanted)]))
+    if (JSON.stringify(wanted[key]) !== JSON.stringify(saved[key]))
       throw new UsageError(
-        `--resume: expected '${key}' ${JSON.stringify(saved[key])} as in ${path}, got ${JSON.stringify(recipe[key])}\nLeave --${key} out, or start a new run with another --out.`,
+        `--resume: expected '${key}' ${JSON.stringify(saved[key])} as in ${path}, got ${JSON.stringify(wanted[key])}\nLeave --${key} out, or start a new run with another --out (--from ${path} takes its weights).`,
       );
   return { recipe, progress, kernelMode };
 }
@@ -188,6 +129,14 @@ const snapshotMs = 30_000;
 /** Steps that are under way at once: while one computes, the next is prepared and queued. */
 const ahead = 2;
 
+/** Copies a checkpoint under its step's name and keeps only the latest of these. */
+async function keepStep(out: string, last: string, step: number, keep: number): Promise<void> {
+  if (keep === 0) return;
+  await copyFile(last, join(out, `step-${String(step).padStart(7, '0')}.safetensors`));
+  const older = (await readdir(out)).filter((name) => /^step-\d{7,}\.safetensors$/.test(name)).sort();
+  for (const name of older.slice(0, -keep)) await rm(join(out, name), { force: true });
+}
+
 /** A run on one device, from a snapshot or from the start. */
 async function attempt(
   recipe: Recipe,
@@ -196,73 +145,61 @@ async function attempt(
   keep: (s: Snapshot) => void,
 ): Promise<TrainResult> {
   const { device, out, signal, onEvent = () => {} } = options;
+  const note = (text: string) => onEvent({ type: 'note', text });
   const last = join(out, 'last.safetensors');
-  const resumed = from?.checkpoint;
   const old = from && resumeRecipe(from.checkpoint, from.name, {});
 
-  const data = await trainingData(recipe);
-  checkLabels(data);
-  const steps = stepsOf(recipe, data);
-  if (old && old.progress.classes !== data.classes)
-    throw new DataError(
-      `${from!.name}: expected the ${old.progress.classes} people it was trained on, got ${data.classes} in ${data.name}\nResume with the same data.`,
-    );
-  if (old && old.progress.images !== data.length)
-    throw new DataError(
-      `${from!.name}: expected the ${old.progress.images} pictures it was trained on, got ${data.length} in ${data.name}\nResume with the same data.`,
-    );
+  const { data, t, steps, stepsPerEpoch, loader: makeLoader } = await setUp(recipe, options);
+  for (const [key, what, now] of [
+    ['classes', 'people', data.classes],
+    ['images', 'pictures', data.length],
+  ] as const)
+    if (old && old.progress[key] !== now)
+      throw new DataError(
+        `${from!.name}: expected the ${old.progress[key]} ${what} it was trained on, got ${now} in ${data.name}\nResume with the same data.`,
+      );
   // Vector width, threads and sharing do not change a bit; fused multiply-add does.
   const kernelMode = device.info().simd.replace(/^(wide|narrow)-|-(shared|single)$/g, '');
   if (old && old.kernelMode !== kernelMode)
-    onEvent({
-      type: 'note',
-      text: `the checkpoint was made with ${old.kernelMode} kernels, this is ${kernelMode}: numbers will differ in the last bits`,
-    });
-
-  const network = new MobileFaceNet(recipe);
-  const head = new ArcFace({
-    classes: data.classes,
-    embeddingSize: recipe.embeddingSize,
-    s: recipe.s,
-    m: recipe.m,
-    easyMargin: recipe.easyMargin,
-  });
-  initialize(network, recipe.seed);
-  initialize(head, recipe.seed);
-  const t = trainable(network, head, recipe);
-  if (resumed) restore(resumed, t, from!.name);
+    note(
+      `the checkpoint was made with ${old.kernelMode} kernels, this is ${kernelMode}: numbers will differ in the last bits`,
+    );
+  if (from) restore(from.checkpoint, t, from.name);
+  else await startFrom(t, recipe, note);
+  const frozen = t.parameterSet.select('freeze', recipe.freeze);
+  /** The step before which all parameters begin to train. */
+  const thawing = recipe.freezeEpochs > 0 ? recipe.freezeEpochs * stepsPerEpoch : Infinity;
+  const none: ReadonlySet<Parameter> = new Set();
+  const frozenAt = (step: number) => (step < thawing ? frozen : none);
 
   let progress: Progress = old?.progress ?? { step: 0, classes: data.classes, images: data.length };
-  const pairs = await evaluationPairs(recipe);
-  const evaluator =
-    pairs &&
-    (await evaluatorOf(pairs, (s) => readImage(s, recipe.inputSize), network, device, {
-      protocol: recipe.evalProtocol,
-      flip: recipe.evalFlip,
-    }));
+  const validation = await validationOf(t, recipe, device);
 
   // Only now: what is refused before leaves no folder behind.
   await makeRunFolder(out);
-  const doubt = await alignmentDoubt(data, recipe.inputSize);
-  if (doubt) onEvent({ type: 'note', text: doubt });
+  const doubt = await alignmentDoubt(data, t.network.preprocessing.inputSize);
+  if (doubt) note(doubt);
+  const length = { lr: recipe.lr, batch: recipe.batch, steps, stepsPerEpoch };
+  const rate = rateOf(recipe, length);
+  const compileFor = (at: number): TrainingStep =>
+    trainingStep(t, recipe, device, {
+      frozen: frozenAt(at),
+      onProgress: (done, total) => onEvent({ type: 'compile', done, total }),
+    });
   const compiling = performance.now();
-  const step = trainingStep(t, recipe, device, (done, total) => onEvent({ type: 'compile', done, total }));
+  let step = compileFor(progress.step);
+  let phase = frozenAt(progress.step);
   const plan = await step.plan();
   await writeRecipe(out, recipe);
   const curve = await Curve.open(out, progress.step);
-  const schedule = {
-    lr: recipe.lr,
-    gamma: recipe.gamma,
-    warmupSteps: recipe.warmupSteps,
-    milestoneSteps: milestoneSteps(recipe.milestones, steps),
-  };
   onEvent({
     type: 'start',
     recipe,
     data: data.name,
     classes: data.classes,
     images: data.length,
-    parameters: parameterCount(network),
+    parameters: parameterCount(t.network),
+    frozen: [...phase].reduce((n, p) => n + p.size, 0),
     steps,
     fromStep: progress.step,
     device: showDevice(device.info()),
@@ -276,19 +213,9 @@ async function attempt(
     keep({ checkpoint, name: path });
     onEvent({ type: 'saved', step: progress.step, path });
   };
-  let evaluated: Awaited<ReturnType<Evaluator['run']>> | undefined;
+  let evaluated: readonly SetResult[] | undefined;
   let loss: number | undefined;
-  const loader = createLoader({
-    dataset: data,
-    batch: recipe.batch,
-    size: recipe.inputSize,
-    flip: recipe.flip,
-    augment: parseAugment(recipe.augment),
-    key: fold(keyOf(recipe.seed), 'data'),
-    dropLast: true,
-    skipBad: recipe.skipBad,
-    ...(options.workers === undefined ? {} : { workers: options.workers }),
-  });
+  const loader = makeLoader();
   const reported = new Set<string>();
   let finished = true;
   try {
@@ -300,6 +227,18 @@ async function attempt(
       evaluatesAfter(n) || (recipe.saveEverySteps > 0 && n % recipe.saveEverySteps === 0);
     const underWay: { batch: Batch; lr: number; result: Promise<StepResult> }[] = [];
     const launch = async () => {
+      const number = progress.step + underWay.length;
+      if (number === thawing && frozen.size > 0) {
+        // A new phase: everything trains, by an optimizer that starts anew.
+        for (const v of t.optimizer.state)
+          if (v instanceof StateBuffer) v.write(new Float32Array(v.size).fill(v.start));
+        note(`step ${number + 1}: all parameters are trained from here on`);
+      }
+      if (phase !== frozenAt(number)) {
+        step.dispose();
+        phase = frozenAt(number);
+        step = compileFor(number);
+      }
       const asked = performance.now();
       const batch = await loader.next();
       since.waited += performance.now() - asked;
@@ -307,17 +246,17 @@ async function attempt(
         if (!reported.has(path)) onEvent({ type: 'bad', file: path, reason });
         reported.add(path);
       }
-      const lr = lrAt(progress.step + underWay.length, schedule);
-      const result = step.run(batch.images, batch.labels, lr);
+      const lr = rate(number, progress);
+      const result = step.run(batch.images, batch.labels, lr, number);
       result.catch(() => {}); // it is looked at in its turn
       underWay.push({ batch, lr, result });
     };
-    while (progress.step < steps) {
+    while (progress.step < steps && !endsEarly(progress, recipe)) {
       const securing = device.name === 'webgpu' && performance.now() - secured > snapshotMs;
       // Nothing is launched past a step whose state is wanted.
       for (let n = underWay.length; n < ahead; n++) {
         const next = progress.step + n;
-        if (next >= steps || signal?.aborted || (n > 0 && (savesAfter(next) || securing))) break;
+        if (next >= steps || signal?.aborted || (n > 0 && (savesAfter(next) || securing || next === thawing))) break;
         await launch();
       }
       const current = underWay.shift();
@@ -329,7 +268,7 @@ async function attempt(
       const result = await current.result;
       const done = progress.step + 1;
       if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result);
-      progress = { ...progress, step: done };
+      progress = afterStep(progress, result.loss);
       loss = result.loss;
 
       const evaluating = evaluatesAfter(done);
@@ -338,14 +277,13 @@ async function attempt(
         const seconds = (performance.now() - since.time) / 1000;
         const perStep = seconds / (done - since.step);
         Object.assign(row, { loss: result.loss, lr });
+        const { applied: _, ...figures } = result;
         onEvent({
           type: 'step',
           step: done,
           epoch: batch.epoch,
-          loss: result.loss,
+          ...figures,
           lr,
-          gradNorm: result.gradNorm,
-          hitRate: result.hitRate,
           imagesPerSecond: recipe.batch / perStep,
           waitShare: since.waited / 1000 / seconds,
           etaSeconds: (steps - done) * perStep,
@@ -353,27 +291,38 @@ async function attempt(
         since = { time: performance.now(), step: done, waited: 0 };
       }
       let improved = false;
-      if (evaluating && evaluator) {
+      if (evaluating) {
         const away = performance.now();
-        evaluated = await evaluator.run();
-        const found = evaluationOf(evaluated.result, recipe, done, evaluator.name);
-        improved = !progress.best || found.accuracy > progress.best.accuracy;
-        progress = { ...progress, last: found, ...(improved ? { best: found } : {}) };
-        row.accuracy = found.accuracy;
-        onEvent({ type: 'evaluation', ...found, auc: evaluated.result.auc, eer: evaluated.result.eer });
+        evaluated = await validation.run();
+        const accuracy = meanAccuracy(evaluated);
+        const before = progress.best;
+        progress = afterEvaluation(progress, recipe, length, accuracy);
+        improved = progress.best !== before;
+        for (const found of evaluated) {
+          const evaluation = evaluationOf(found, recipe, done);
+          if (found === evaluated[0]) progress = { ...progress, last: evaluation };
+          onEvent({ type: 'evaluation', ...evaluation, auc: found.result.auc, eer: found.result.eer });
+        }
+        if (accuracy !== undefined) row.accuracy = accuracy;
         since.time += performance.now() - away;
       }
       if (row.loss !== undefined || row.accuracy !== undefined) curve.add(row);
+      const ends = endsEarly(progress, recipe);
       if (savesAfter(done)) {
         const away = performance.now();
         if (improved) await save(join(out, 'best.safetensors'));
         await save();
+        await keepStep(out, last, done, recipe.keepLast);
         since.time += performance.now() - away;
         secured = performance.now();
       } else if (securing && underWay.length === 0) {
         keep({ checkpoint: await checkpointOf(t, recipe, progress, kernelMode), name: `of step ${done}` });
         secured = performance.now();
       }
+      if (ends)
+        note(
+          `step ${done}: no better ${recipe.earlyStop.metric} for ${progress.earlyStop!.bad} evaluations, so the run ends`,
+        );
     }
   } finally {
     await loader.close();
@@ -381,32 +330,18 @@ async function attempt(
   }
   if (!finished) await save();
   else {
-    if (evaluator && !evaluated) evaluated = await evaluator.run(); // resumed after the last step
+    evaluated ??= await validation.run(); // resumed after the last step
     const facts = {
       people: data.classes,
       pictures: data.length,
-      parameters: parameterCount(network),
+      parameters: parameterCount(t.network),
       steps: progress.step,
       kernels: kernelMode,
     };
-    await writeResults(out, recipe, curve, facts, evaluated && evaluator && { evaluator, ...evaluated });
+    await writeResults(out, recipe, t.network.preprocessing.inputSize, curve, facts, evaluated);
   }
   // The device may go on to other work.
-  await evaluator?.dispose();
+  await validation.dispose();
   for (const v of t.variables) v.dispose();
   return { finished, steps: progress.step, loss, evaluation: progress.last, checkpoint: last };
-}
-
-function evaluationOf(r: VerificationResult, recipe: Recipe, step: number, data: string): Evaluation {
-  return {
-    step,
-    data,
-    pairs: r.pairs,
-    protocol: r.protocol,
-    flip: recipe.evalFlip,
-    accuracy: r.accuracy,
-    std: r.std,
-    threshold: r.threshold,
-    metric: r.metric,
-  };
 }

@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import { sourceName } from '../data/dataset.ts';
 import { htmlReport, type ReportPair } from '../evaluate/report.ts';
-import type { VerificationResult } from '../evaluate/verification.ts';
 import { encodePng } from '../image/encode.ts';
 import { writeNpy } from '../weights/npy.ts';
 import { writeAtomically } from './checkpointFile.ts';
-import type { Evaluator } from './evaluation.ts';
-import type { Recipe } from './recipe.ts';
+import { type Recipe, recipeLines } from './recipe.ts';
+import type { SetResult } from './validation.ts';
 
 const header = 'step,loss,lr,accuracy';
 const text = (s: string) => new TextEncoder().encode(s);
@@ -79,12 +78,7 @@ const picture = (pixels: Uint8Array, [height, width]: readonly [number, number])
   `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels })).toString('base64')}`;
 
 /** Example pairs: the first that are rightly the same, rightly different, and wrong. */
-function examples(
-  evaluator: Evaluator,
-  result: VerificationResult,
-  size: readonly [number, number],
-  count = 12,
-): ReportPair[] {
+function examples({ evaluator, result }: SetResult, size: readonly [number, number], count = 12): ReportPair[] {
   const { left, right, same, folds } = evaluator.pairs;
   const thresholds = new Map(result.folds.map((f) => [f.fold, f.threshold]));
   const isCorrect = (i: number) => {
@@ -110,41 +104,42 @@ function examples(
   }));
 }
 
-/** Writes report.html, and the embeddings of the evaluation's pictures with their names. */
+/** Writes report.html, and the embeddings of the first set's pictures with their names. */
 export async function writeResults(
   out: string,
   recipe: Recipe,
+  size: readonly [number, number],
   curve: Curve,
   facts: Readonly<Record<string, string | number>>,
-  evaluated?: {
-    readonly evaluator: Evaluator;
-    readonly result: VerificationResult;
-    readonly embeddings: Float32Array;
-    readonly dim: number;
-  },
+  evaluated: readonly SetResult[],
 ): Promise<void> {
   const losses = curve.rows.filter((r) => r.loss !== undefined);
   const accuracies = curve.rows.filter((r) => r.accuracy !== undefined);
+  const settings = Object.fromEntries(recipeLines(recipe).map((l) => /^(\S+)\s+(.*)$/.exec(l)!.slice(1)));
+  const [first] = evaluated;
   const html = htmlReport({
     title: `Training run ${recipe.recipe}`,
     subtitle: out,
-    facts: { ...facts, ...(recipe as unknown as Record<string, string | number | boolean>) },
+    facts: { ...facts, ...settings },
     loss: [{ name: 'loss', x: losses.map((r) => r.step), y: losses.map((r) => r.loss!) }],
     ...(accuracies.length
       ? {
           accuracy: [{ name: 'verification', x: accuracies.map((r) => r.step), y: accuracies.map((r) => r.accuracy!) }],
         }
       : {}),
-    ...(evaluated
+    ...(first
       ? {
-          verifications: [{ name: `${evaluated.evaluator.name}, flip ${recipe.evalFlip}`, result: evaluated.result }],
-          pairs: examples(evaluated.evaluator, evaluated.result, recipe.inputSize),
+          verifications: evaluated.map(({ set, evaluator, result }) => ({
+            name: `${set} (${evaluator.name}), flip ${recipe.evalFlip}`,
+            result,
+          })),
+          pairs: examples(first, size),
         }
       : {}),
   });
   await writeAtomically(join(out, 'report.html'), text(html));
-  if (!evaluated) return;
-  const { embeddings, dim, evaluator } = evaluated;
+  if (!first) return;
+  const { embeddings, dim, evaluator } = first;
   const shape = [embeddings.length / dim, dim];
   await writeAtomically(join(out, 'embedding.npy'), writeNpy({ dtype: 'f32', shape, data: embeddings }));
   const names = evaluator.pictures.map((p) => `${sourceName(p.source)}\n`).join('');

@@ -3,16 +3,18 @@
  * the run is. Nothing in it depends on time, threads or how often the run was interrupted.
  */
 import { DataError } from '../core/errors.ts';
-import type { ArcFaceOptions } from '../heads/arcFace.ts';
 import { describeNetwork } from '../models/index.ts';
 import { loadState, stateOf } from '../nn/module.ts';
-import { type Checkpoint, expectArchitecture } from './checkpointFile.ts';
-import { parseRecipe, type Recipe } from './recipe.ts';
-import type { Trainable } from './step.ts';
+import type { PlateauState } from '../optim/plateau.ts';
+import type { Checkpoint } from './checkpointFile.ts';
+import { type Recipe, type RecipeChanges, savedRecipe } from './recipe.ts';
+import type { Trainable } from './trainable.ts';
 
 /** Outcome of one evaluation. The cosine threshold is that of the unit vectors of single embeddings. */
 export interface Evaluation {
   readonly step: number;
+  /** The set's name in the recipe. */
+  readonly set?: string;
   readonly data: string;
   readonly pairs: number;
   readonly protocol: string;
@@ -29,8 +31,14 @@ export interface Progress {
   readonly step: number;
   readonly classes: number;
   readonly images: number;
+  /** The latest evaluation of the first set, which thresholds are taken from. */
   readonly last?: Evaluation;
-  readonly best?: Evaluation;
+  /** The best mean accuracy over all sets. */
+  readonly best?: { readonly step: number; readonly accuracy: number };
+  /** Losses since the last evaluation. */
+  readonly interval?: { readonly sum: number; readonly steps: number };
+  readonly plateau?: PlateauState;
+  readonly earlyStop?: { readonly best: number | null; readonly bad: number };
 }
 
 /** The whole state of a run, ready to write. */
@@ -47,11 +55,12 @@ export async function checkpointOf(
     metadata: {
       ...describeNetwork(network),
       revision: '1',
-      head: JSON.stringify({ name: 'arcface', ...head.options }),
+      head: JSON.stringify({ name: recipe.head.name, ...head.options }),
       recipe: JSON.stringify(recipe),
       seed: String(recipe.seed),
       progress: JSON.stringify(progress),
       kernelMode,
+      ...(t.average ? { averaged: 'true' } : {}),
       ...(progress.last ? { verification: JSON.stringify(progress.last) } : {}),
     },
   };
@@ -72,18 +81,18 @@ function field<T>(c: Checkpoint, key: string, path: string): T {
 export interface Resumed {
   readonly recipe: Recipe;
   readonly progress: Progress;
-  readonly head: ArcFaceOptions;
   readonly kernelMode: string;
 }
 
 /** Reads what is in words; the numbers follow with `restore`. */
-export function resumedFrom(c: Checkpoint, path: string, changes: Readonly<Record<string, unknown>> = {}): Resumed {
-  expectArchitecture(c, 'mobilefacenet', path);
-  const recipe = parseRecipe(c.metadata.recipe ?? '', `${path}: recipe`, changes);
+export function resumedFrom(c: Checkpoint, path: string, changes: RecipeChanges = {}): Resumed {
+  if (c.metadata.recipe === undefined)
+    throw new DataError(
+      `${path}: expected a checkpoint of a training run, but it holds no recipe\nTo start from its weights, train with --from ${path}.`,
+    );
   return {
-    recipe,
+    recipe: savedRecipe(c.metadata.recipe, `${path}: recipe`, changes),
     progress: field<Progress>(c, 'progress', path),
-    head: field<ArcFaceOptions>(c, 'head', path),
     kernelMode: c.metadata.kernelMode ?? '',
   };
 }

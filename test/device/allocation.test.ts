@@ -45,7 +45,7 @@ test('200 training steps allocate their outputs and nothing else', { timeout: 12
   const optimizer = sgd(parameters, { nesterov: true });
   const step = compile(
     ({ images, labels, lr }, ctx) => {
-      const { loss } = head.loss(net.call(preprocess(images!, net.preprocessing), ctx), labels!);
+      const { loss } = head.loss(net.call(preprocess(images!, net.preprocessing), ctx), labels!, ctx);
       optimizer.update(grad(loss, parameters), lr!, ctx);
       return { loss };
     },

@@ -10,7 +10,6 @@ import { ReferenceDevice } from '../../src/device/reference.ts';
 import { foldGroups, type WebGpuPlan } from '../../src/device/webgpuPlan.ts';
 import { grad } from '../../src/grad.ts';
 import { ArcFace } from '../../src/heads/arcFace.ts';
-import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { ConvBlock } from '../../src/nn/layers.ts';
 import { initialize, Module, nameTree, parametersOf } from '../../src/nn/module.ts';
 import {
@@ -29,7 +28,8 @@ import {
 } from '../../src/ops/index.ts';
 import { sgd } from '../../src/optim/sgd.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { trainable, trainingStep } from '../../src/train/step.ts';
+import { trainingStep } from '../../src/train/step.ts';
+import { networkFor, trainable } from '../../src/train/trainable.ts';
 import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 
 /** A GPU object that finds what it is told to. */
@@ -237,7 +237,7 @@ describe.runIf(runGpu)('webgpu', () => {
     const optimizer = sgd(parameters, { momentum: 0.9 });
     const step = compile(
       ({ x, labels, lr }, ctx) => {
-        const { loss } = head.loss(mean(block.call(x!, ctx), [1, 2]), labels!);
+        const { loss } = head.loss(mean(block.call(x!, ctx), [1, 2]), labels!, ctx);
         optimizer.update(grad(loss, parameters), lr!, ctx);
         return { loss };
       },
@@ -260,7 +260,7 @@ describe.runIf(runGpu)('webgpu', () => {
   it('profiles every dispatch with its module', async () => {
     const recipe = resolveRecipe('demo', { batch: 4, inputSize: [32, 32], width: 0.25, embeddingSize: 16 });
     const device = await openGpuDevice();
-    const net = initialize(new MobileFaceNet(recipe), 1);
+    const net = initialize(networkFor(recipe), 1);
     const head = initialize(new ArcFace({ classes: 8, embeddingSize: 16, s: 16, m: 0.2 }), 2);
     const step = trainingStep(trainable(net, head, recipe), recipe, device);
     const plan = (await step.plan()) as WebGpuPlan;
@@ -269,6 +269,7 @@ describe.runIf(runGpu)('webgpu', () => {
         ['images', new Uint8Array(4 * 32 * 32 * 3)],
         ['labels', new Int32Array(4)],
         ['lr', Float32Array.of(0.01)],
+        ['keys', new Int32Array(2)],
       ]),
     );
     expect(profile).toHaveLength(plan.calls);

@@ -16,7 +16,8 @@ import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { initialize } from '../../src/nn/module.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { trainable, trainingStep } from '../../src/train/step.ts';
+import { trainingStep } from '../../src/train/step.ts';
+import { networkFor, trainable } from '../../src/train/trainable.ts';
 import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 
 const file = readFileSync(new URL('../fixtures/checkpoint-v1.safetensors', import.meta.url));
@@ -45,7 +46,7 @@ async function embeddings(device: Device) {
 async function briefly(): Promise<MobileFaceNet> {
   const recipe = resolveRecipe('demo', { inputSize: [side, side], width: 1, batch: 16, lr: 0.05 });
   const device = await WasmDevice.create({ threads: 2 });
-  const net = initialize(new MobileFaceNet(recipe), 5);
+  const net = initialize(networkFor(recipe) as MobileFaceNet, 5);
   const whole = trainable(net, initialize(new ArcFace({ classes: 8, s: 16, m: 0.2 }), 5), recipe);
   const step = trainingStep(whole, recipe, device);
   const images = new Uint8Array(16 * 3 * side * side);

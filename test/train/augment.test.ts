@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { augmentPresets, formatAugment } from '../../src/image/augment.ts';
 import { readCheckpoint } from '../../src/train/checkpointFile.ts';
-import { parseRecipe, parseValue, resolveRecipe } from '../../src/train/recipe.ts';
+import { checkText, parseRecipe, resolveRecipe } from '../../src/train/recipe.ts';
 import { resumeRecipe } from '../../src/train/run.ts';
 
 test('is kept as operations in order, so that a preset may change', () => {
@@ -15,7 +15,7 @@ test('is kept as operations in order, so that a preset may change', () => {
 });
 
 test('says what is wrong', () => {
-  expect(() => parseValue('augment', 'storng')).toThrow(/got 'storng'\nDid you mean 'strong'\?/);
+  expect(() => checkText('augment', 'storng', 'recipe')).toThrow(/got 'storng'\nDid you mean 'strong'\?/);
   expect(() => resolveRecipe('demo', { augment: 'rotate=999' })).toThrow(/'rotate' expected a number from 0 to 180/);
   expect(() => resolveRecipe('demo', { augment: true })).toThrow(
     /'augment' expected none, light, strong, or operations/,

@@ -9,12 +9,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readImage } from '../../src/data/readImage.ts';
 import { enableFastKernels } from '../../src/device/v8.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
-import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { initialize, variablesOf } from '../../src/nn/module.ts';
-import { evaluationPairs } from '../../src/train/data.ts';
+import { validationSets } from '../../src/train/data.ts';
 import { evaluatorOf } from '../../src/train/evaluation.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
 import { train } from '../../src/train/run.ts';
+import { networkFor } from '../../src/train/trainable.ts';
 
 let device: WasmDevice;
 let folder: string;
@@ -30,9 +30,9 @@ afterAll(async () => {
 
 test.each([1, 2, 3])('seed %i: untrained at most 65 %, trained at least 85 %', async (seed) => {
   const recipe = resolveRecipe('demo', { seed });
-  const network = initialize(new MobileFaceNet(recipe), seed);
-  const pairs = (await evaluationPairs(recipe))!;
-  const untrained = await evaluatorOf(pairs, (s) => readImage(s, recipe.inputSize), network, device, {
+  const network = initialize(networkFor(recipe), seed);
+  const pairs = (await validationSets(recipe))[0]!.pairs;
+  const untrained = await evaluatorOf(pairs, (s) => readImage(s, network.preprocessing.inputSize), network, device, {
     protocol: recipe.evalProtocol,
     flip: recipe.evalFlip,
   });

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { WebGpuDevice } from '../../src/device/webgpu.ts';
 import { readCheckpoint } from '../../src/train/checkpointFile.ts';
+import type { TrainEvent } from '../../src/train/events.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { type TrainEvent, type TrainOptions, train } from '../../src/train/run.ts';
+import { type TrainOptions, train } from '../../src/train/run.ts';
 import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-loss-'));

@@ -7,8 +7,9 @@ import { prepare } from '../../src/data/prepare/prepare.ts';
 import { closeContainers } from '../../src/data/readImage.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { readCheckpoint } from '../../src/train/checkpointFile.ts';
+import type { TrainEvent } from '../../src/train/events.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { type TrainEvent, train } from '../../src/train/run.ts';
+import { train } from '../../src/train/run.ts';
 import { writePeople } from '../helpers/pictures.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-train-formats-'));

@@ -10,7 +10,8 @@ import { initialize } from '../../src/nn/module.ts';
 import { fuse } from '../../src/plan/fuse.ts';
 import type { Graph } from '../../src/plan/trace.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { trainable, trainingStep } from '../../src/train/step.ts';
+import { trainingStep } from '../../src/train/step.ts';
+import { trainable } from '../../src/train/trainable.ts';
 
 const recipe = resolveRecipe('mobilefacenet-arcface', { batch: 32 });
 

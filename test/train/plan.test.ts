@@ -5,7 +5,8 @@ import { ArcFace } from '../../src/heads/arcFace.ts';
 import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { initialize } from '../../src/nn/module.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { trainable, trainingStep } from '../../src/train/step.ts';
+import { trainingStep } from '../../src/train/step.ts';
+import { trainable } from '../../src/train/trainable.ts';
 
 test('the plan has at most 60 distinct kernels and keeps each activation once', { timeout: 120_000 }, async () => {
   const recipe = resolveRecipe('mobilefacenet-arcface', { batch: 32 });

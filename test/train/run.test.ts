@@ -1,10 +1,10 @@
 /** What a run checks before its first step. */
 import { expect, test } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
-import type { Dataset } from '../../src/data/dataset.ts';
-import { evaluationPairs, trainingData } from '../../src/train/data.ts';
+import type { Dataset, PairSet } from '../../src/data/dataset.ts';
+import { trainingData, validationSets } from '../../src/train/data.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
-import { checkLabels, stepsOf } from '../../src/train/run.ts';
+import { checkLabels, stepsOf } from '../../src/train/setup.ts';
 
 const dataOf = (labels: readonly number[], classes: number): Dataset => ({
   name: 'faces',
@@ -51,7 +51,7 @@ test('synthetic people for evaluation are none of those trained on', async () =>
     if (s.kind === 'synthetic') trained.add(s.identity);
   }
   expect(trained.size).toBe(recipe.identities);
-  const { images, pairs } = (await evaluationPairs(recipe))!;
+  const [{ images, pairs }] = (await validationSets(recipe)).map((v) => v.pairs) as [PairSet];
   const people = new Set(
     [...pairs.left, ...pairs.right].map((i) => {
       const s = images.source(i);
@@ -60,5 +60,5 @@ test('synthetic people for evaluation are none of those trained on', async () =>
   );
   expect(people.size).toBe(recipe.evalIdentities);
   for (const p of people) expect(trained.has(p)).toBe(false);
-  expect(await evaluationPairs({ ...recipe, evalIdentities: 0 })).toBeUndefined();
+  expect(await validationSets({ ...recipe, evalIdentities: 0 })).toEqual([]);
 });

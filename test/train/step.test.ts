@@ -6,14 +6,13 @@ import { NumericsError } from '../../src/core/errors.ts';
 import { fold, keyOf, threefry } from '../../src/core/random.ts';
 import type { Device } from '../../src/device/device.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
-import { ArcFace } from '../../src/heads/arcFace.ts';
-import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { initialize } from '../../src/nn/module.ts';
 import { TraceContext } from '../../src/plan/trace.ts';
 import { diagnose } from '../../src/train/diagnose.ts';
-import { type Recipe, resolveRecipe } from '../../src/train/recipe.ts';
-import { decayOf, lossAndGradients, trainable, trainingStep } from '../../src/train/step.ts';
+import { type Recipe, type RecipeChanges, resolveRecipe } from '../../src/train/recipe.ts';
+import { lossAndGradients, trainingStep } from '../../src/train/step.ts';
+import { headFor, networkFor, rulesFor, trainable } from '../../src/train/trainable.ts';
 
 const classes = 7;
 let device: Device;
@@ -22,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => device.dispose());
 
-const recipeOf = (changes: Partial<Recipe> = {}): Recipe =>
+const recipeOf = (changes: RecipeChanges = {}): Recipe =>
   resolveRecipe('mobilefacenet-arcface', {
     width: 0.25,
     inputSize: [32, 32],
@@ -32,8 +31,8 @@ const recipeOf = (changes: Partial<Recipe> = {}): Recipe =>
   });
 
 function setUp(recipe: Recipe) {
-  const network = initialize(new MobileFaceNet(recipe), 1);
-  const head = initialize(new ArcFace({ classes, embeddingSize: recipe.embeddingSize, s: recipe.s }), 1);
+  const network = initialize(networkFor(recipe), 1);
+  const head = initialize(headFor(recipe, network, classes), 1);
   return trainable(network, head, recipe);
 }
 
@@ -88,7 +87,7 @@ describe('recomputation', () => {
   });
 
   test('and accumulation each save memory clearly, together most', async () => {
-    const bytes = async (changes: Partial<Recipe>) => {
+    const bytes = async (changes: RecipeChanges) => {
       const recipe = recipeOf({ inputSize: [64, 64], batch: 16, ...changes });
       const step = trainingStep(setUp(recipe), recipe, device);
       const { stepBytes } = await step.plan();
@@ -150,7 +149,8 @@ test('the gradient norm is that of all gradients', async () => {
 test('weight decay follows the field: none for batch norm and PReLU, more for the last layers', () => {
   const recipe = recipeOf({ weightDecay: 1, lastLayerDecayFactor: 10 });
   const t = setUp(recipe);
-  const by = new Map(t.optimizer.parameters.map((p) => [p.name, decayOf(p.name, recipe)]));
+  const { decay: decayOf } = rulesFor(t.parameterSet, recipe);
+  const by = new Map(t.optimizer.parameters.map((p) => [p.name, decayOf(p)]));
   expect(by.get('stem.conv.weight')).toBe(1);
   expect(by.get('blocks.3.depthwise.conv.weight')).toBe(1);
   expect(by.get('head.conv.weight')).toBe(1);

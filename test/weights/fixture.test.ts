@@ -9,12 +9,11 @@ import { fold, keyOf, threefry } from '../../src/core/random.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { loadEmbedder } from '../../src/evaluate/embedder.ts';
-import { ArcFace } from '../../src/heads/arcFace.ts';
-import { MobileFaceNet } from '../../src/models/mobileFaceNet.ts';
+import type { ArcFace } from '../../src/heads/arcFace.ts';
 import { readCheckpoint } from '../../src/train/checkpointFile.ts';
 import { resumeRecipe } from '../../src/train/run.ts';
 import { restore } from '../../src/train/state.ts';
-import { trainable } from '../../src/train/step.ts';
+import { headFor, networkFor, trainable } from '../../src/train/trainable.ts';
 
 const path = fileURLToPath(new URL('../fixtures/checkpoint-v1.safetensors', import.meta.url));
 
@@ -53,10 +52,15 @@ test('embeds to the numbers of its day', async () => {
 test('can be gone on from', async () => {
   const checkpoint = await readCheckpoint(path);
   const { recipe, progress } = resumeRecipe(checkpoint, path, { maxSteps: 30 });
-  expect(recipe).toMatchObject({ recipe: 'mobilefacenet-arcface', width: 0.05, inputSize: [32, 32], maxSteps: 30 });
+  expect(recipe).toMatchObject({
+    recipe: 'mobilefacenet-arcface',
+    model: { name: 'mobilefacenet', width: 0.05, inputSize: [32, 32] },
+    maxSteps: 30,
+  });
   expect(progress).toMatchObject({ step: 20, classes: 6, images: 48 });
-  const head = new ArcFace({ classes: progress.classes, embeddingSize: recipe.embeddingSize });
-  const t = trainable(new MobileFaceNet(recipe), head, recipe);
+  const network = networkFor(recipe);
+  const head = headFor(recipe, network, progress.classes) as ArcFace;
+  const t = trainable(network, head, recipe);
   restore(checkpoint, t, path);
   expect(checkpoint.tensors.size).toBe(t.variables.length);
   const centres = checkpoint.tensors.get('arcface.weight')!.data;
