@@ -56,6 +56,6 @@ if __name__ == "__main__":
     full += [dict(depth=d, stem="imagenet", inputSize=[224, 224], output="GAP") for d in LAYERS]
     full += [dict(stem="imagenet", output="GDC"), dict(growthRate=12, compression=0.75, inputSize=[112, 96], embeddingSize=256),
              dict(width=0.25, compression=1)]
-    small = dict(depth=121, width=0.25, inputSize=[32, 32], embeddingSize=8, dropout=0)
-    runs = [dict(small), dict(small, stem="imagenet", output="GDC", compression=0.3, inputSize=[64, 96])]
+    small = dict(depth=121, width=0.25, inputSize=[32, 16], embeddingSize=8, dropout=0)
+    runs = [dict(small), dict(small, stem="imagenet", output="GDC", compression=0.3, inputSize=[32, 64])]
     write(__file__, dense_net, 13, full, runs)

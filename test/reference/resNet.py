@@ -54,7 +54,7 @@ if __name__ == "__main__":
     full += [dict(depth=101, cardinality=32, baseWidth=8), dict(depth=50, output="GDC"), dict(depth=50, output="GAP"),
              dict(depth=50, baseWidth=128, output="GAP"), dict(depth=50, cardinality=2, baseWidth=40, inputSize=[112, 96]),
              dict(depth=34, width=0.3, inputSize=[96, 96], embeddingSize=256)]
-    small = dict(width=0.125, inputSize=[32, 32], embeddingSize=8, dropout=0)
+    small = dict(width=0.125, inputSize=[32, 16], embeddingSize=8, dropout=0)
     runs = [dict(small, depth=18), dict(small, depth=50, output="GAP"),
-            dict(small, depth=50, cardinality=8, baseWidth=16, output="GDC", inputSize=[32, 48])]
+            dict(small, depth=50, cardinality=8, baseWidth=16, output="GDC")]
     write(__file__, res_net, 12, full, runs)

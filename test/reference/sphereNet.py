@@ -44,5 +44,5 @@ def sphere_net(depth=20, batchNorm=True, embeddingSize=512, inputSize=(112, 112)
 if __name__ == "__main__":
     full = [dict(depth=d) for d in UNITS] + [dict(depth=20, batchNorm=False, inputSize=[112, 96]), dict(depth=64, batchNorm=False),
                                              dict(depth=20, width=0.3, inputSize=[96, 96], embeddingSize=256)]
-    small = dict(depth=20, width=0.125, inputSize=[32, 48], embeddingSize=8)
-    write(__file__, sphere_net, 14, full, [dict(small), dict(small, batchNorm=False), dict(small, depth=36)])
+    small = dict(depth=20, width=0.125, inputSize=[32, 16], embeddingSize=8)
+    write(__file__, sphere_net, 14, full, [dict(small), dict(small, batchNorm=False)])
