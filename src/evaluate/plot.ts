@@ -21,6 +21,8 @@ export interface PlotOptions {
   xScale?: 'linear' | 'log';
   xRange?: readonly [number, number];
   yRange?: readonly [number, number];
+  /** Ticks of a linear x axis. Default: about five at round values. */
+  xTicks?: readonly number[] | undefined;
   /** 'percent' prints 0.25 as 25 %. */
   xFormat?: 'number' | 'percent';
   yFormat?: 'number' | 'percent';
@@ -33,6 +35,12 @@ const frame = { left: 58, right: 24, top: 58, bottom: 46 };
 const inner = { w: width - frame.left - frame.right, h: height - frame.top - frame.bottom };
 const palette = ['#2a78d6', '#eb6834', '#1baf7a', '#a855c7', '#b98a00', '#5a6472'];
 const colour = (i: number): string => `var(--s${(i % 6) + 1},${palette[i % 6]})`;
+/** After six colours the strokes change. */
+const dashes = ['', '7 4', '2 3', '9 3 2 3'];
+const dash = (i: number): string => {
+  const pattern = dashes[Math.floor(i / 6) % dashes.length]!;
+  return pattern && ` stroke-dasharray="${pattern}"`;
+};
 
 /** Text made safe inside HTML and SVG, also in quoted attributes. */
 export const escapeHtml = (s: string): string => s.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -70,7 +78,7 @@ function axis(
   range: readonly [number, number],
   from: number,
   to: number,
-  o: { log?: boolean; format?: 'number' | 'percent' | undefined },
+  o: { log?: boolean; format?: 'number' | 'percent' | undefined; ticks?: readonly number[] | undefined },
 ): Axis {
   let [low, high] = range;
   if (o.log) {
@@ -86,7 +94,7 @@ function axis(
       ticks.push({ v: 10 ** e, text: tickText(10 ** e, 10 ** e, o.format) });
     return { at: (v) => from + ((Math.log10(clamp(v)) - a) / (b - a)) * (to - from), ticks };
   }
-  const values = niceTicks(low, high);
+  const values = o.ticks ?? niceTicks(low, high);
   const step = values.length > 1 ? values[1]! - values[0]! : 1;
   return {
     at: (v) => from + ((clamp(v) - low) / (high - low || 1)) * (to - from),
@@ -168,21 +176,36 @@ export function movingMean(y: ArrayLike<number>, window: number): Float64Array {
   });
 }
 
+const text = (x: number, y: number, s: string, more = ''): string =>
+  `<text x="${px(x)}" y="${px(y)}"${more}>${escapeHtml(s)}</text>`;
+
+/** Names with their strokes, in as many rows as they need. */
+function legendOf(names: readonly string[]): { readonly svg: string; readonly rows: number } {
+  let [svg, x, rows] = ['', frame.left, 1];
+  if (names.length < 2) return { svg, rows };
+  names.forEach((name, i) => {
+    const swatch = i < 6 ? 12 : 24;
+    const advance = swatch + 22 + name.length * 5.9;
+    if (x > frame.left && x + advance - 17 > width - 8) [x, rows] = [frame.left, rows + 1];
+    const y = 33 + 16 * (rows - 1);
+    svg +=
+      i < 6
+        ? `<rect x="${px(x)}" y="${y}" width="${swatch}" height="4" rx="2" fill="${colour(i)}"/>`
+        : `<path d="M${px(x)} ${y + 2}h${swatch}" stroke="${colour(i)}" stroke-width="2"${dash(i)}/>`;
+    svg += text(x + swatch + 5, y + 6, name, ' fill="currentColor" font-size="11.5"');
+    x += advance;
+  });
+  return { svg, rows };
+}
+
 function drawing(o: PlotOptions, names: string[], ax: Axis, ay: Axis, body: string): string {
   const [bottom, right] = [height - frame.bottom, width - frame.right];
-  const text = (x: number, y: number, s: string, more = '') =>
-    `<text x="${px(x)}" y="${px(y)}"${more}>${escapeHtml(s)}</text>`;
   const muted = ' fill="var(--muted,#52514e)" font-size="11"';
-  let out = `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(o.title)}" font-family="system-ui,sans-serif" fill="none">`;
-  out += text(frame.left, 20, o.title, ' fill="currentColor" font-size="15" font-weight="600"');
-  if (names.length > 1) {
-    let x = frame.left;
-    names.forEach((name, i) => {
-      out += `<rect x="${px(x)}" y="33" width="12" height="4" rx="2" fill="${colour(i)}"/>`;
-      out += text(x + 17, 39, name, ' fill="currentColor" font-size="11.5"');
-      x += 34 + name.length * 5.9;
-    });
-  }
+  const legend = legendOf(names);
+  const lower = 16 * (legend.rows - 1);
+  let out = `<svg viewBox="0 0 ${width} ${height + lower}" role="img" aria-label="${escapeHtml(o.title)}" font-family="system-ui,sans-serif" fill="none">`;
+  out += text(frame.left, 20, o.title, ' fill="currentColor" font-size="15" font-weight="600"') + legend.svg;
+  if (lower) out += `<g transform="translate(0 ${lower})">`;
   for (const t of ay.ticks) {
     const y = px(ay.at(t.v));
     out += `<path d="M${frame.left} ${y}H${right}" stroke="var(--grid,#e1e0d9)"/>`;
@@ -209,21 +232,35 @@ function drawing(o: PlotOptions, names: string[], ax: Axis, ay: Axis, body: stri
     const y = frame.top + inner.h / 2;
     out += text(13, y, o.yLabel, `${muted} text-anchor="middle" transform="rotate(-90 13 ${px(y)})"`);
   }
-  return `${out}</svg>`;
+  return `${out}${lower ? '</g>' : ''}</svg>`;
+}
+
+/** A plot as an SVG file: with its namespace, a size and a light background, where it is part of no page. */
+export function svgFile(plot: string): string {
+  const [, w, h] = /viewBox="0 0 (\d+) (\d+)"/.exec(plot)!;
+  const head = `xmlns="http://www.w3.org/2000/svg" width="${2 * Number(w)}" height="${2 * Number(h)}"`;
+  return `${plot.replace('<svg ', `<svg ${head} style="background:#fcfcfb;color:#0b0b0b" `)}\n`;
 }
 
 /** Lines over a common x axis. Ranges default to the data's; empty series give empty axes. */
 export function linePlot(series: readonly Series[], o: PlotOptions): string {
   const log = o.xScale === 'log';
   const positive = series.map((s) => Array.from(s.x).filter((v) => !log || v > 0));
-  const ax = axis(o.xRange ?? extent(positive), frame.left, width - frame.right, { log, format: o.xFormat });
+  const ax = axis(o.xRange ?? extent(positive), frame.left, width - frame.right, {
+    log,
+    format: o.xFormat,
+    ticks: o.xTicks,
+  });
   const yRange = o.yRange ?? padded(extent(series.map((s) => s.y)));
   const ay = axis(yRange, height - frame.bottom, frame.top, { format: o.yFormat });
   const body = series.map((s, i) => {
     const line = (y: ArrayLike<number>, more: string) => {
       const d = path(s.x, y, ax, ay);
       const single = s.x.length === 1 ? ' stroke-linecap="round"' : '';
-      return d && `<path d="${d}${single && 'h0.1'}" stroke="${colour(i)}" stroke-linejoin="round"${single}${more}/>`;
+      return (
+        d &&
+        `<path d="${d}${single && 'h0.1'}" stroke="${colour(i)}" stroke-linejoin="round"${dash(i)}${single}${more}/>`
+      );
     };
     if (!s.smooth || s.smooth < 2) return line(s.y, s.x.length === 1 ? ' stroke-width="6"' : ' stroke-width="2"');
     return line(s.y, ' stroke-width="1" opacity=".25"') + line(movingMean(s.y, s.smooth), ' stroke-width="2"');

@@ -29,6 +29,8 @@ export interface Report {
   /** `name` says data set and flip rule; the protocol is added. */
   verifications?: readonly { name: string; result: VerificationResult }[];
   pairs?: readonly ReportPair[];
+  /** Further plots, as `linePlot` and `histogramPlot` make them. */
+  plots?: readonly string[];
 }
 
 const style = `
@@ -138,7 +140,7 @@ const smoothed = (s: Series): Series =>
  * @throws UsageError for a pair image that is no data URI
  */
 export function htmlReport(report: Report): string {
-  const { verifications: list = [], pairs = [], facts = {}, loss = [], accuracy = [] } = report;
+  const { verifications: list = [], pairs = [], facts = {}, loss = [], accuracy = [], plots = [] } = report;
   const card = (inside: string) => `<div class="card">${inside}</div>`;
   const section = (title: string, inside: string) => (inside ? `<section><h2>${title}</h2>${inside}</section>` : '');
 
@@ -148,7 +150,7 @@ export function htmlReport(report: Report): string {
     curves.push(linePlot(accuracy.map(smoothed), { title: 'Accuracy', xLabel: 'step', yFormat: 'percent' }));
   }
   if (list.length) curves.push(rocPlot(list));
-  curves.push(...list.map(scorePlot));
+  curves.push(...list.map(scorePlot), ...plots);
   const rows = Object.entries(facts).map(
     ([k, v]) => `<tr><th>${escapeHtml(k)}</th><td>${escapeHtml(String(v))}</td></tr>`,
   );

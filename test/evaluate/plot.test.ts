@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { escapeHtml, histogramPlot, linePlot, movingMean, niceTicks, tickText } from '../../src/evaluate/plot.ts';
+import {
+  escapeHtml,
+  histogramPlot,
+  linePlot,
+  movingMean,
+  niceTicks,
+  svgFile,
+  tickText,
+} from '../../src/evaluate/plot.ts';
 
 /** Fails unless all markup is tags that are closed in order. */
 function tags(markup: string): void {
@@ -113,4 +121,45 @@ test('empty, single and constant data still draw, and text is escaped', () => {
     tags(histogramPlot([{ name: 'h', values: y }], { title: 'h' }));
   }
   expect(escapeHtml(`<&>"'`)).toBe('&#60;&#38;&#62;&#34;&#39;');
+});
+
+test('many series: legend rows push the plot down, strokes differ, every name stays inside', () => {
+  const names = Array.from({ length: 17 }, (_, i) => `series number ${i}`);
+  const svg = linePlot(
+    names.map((name, i) => ({ name, x: [0, 10], y: [i, i + 1] })),
+    { title: 't' },
+  );
+  tags(svg);
+  const high = Number(/viewBox="0 0 560 (\d+)"/.exec(svg)![1]);
+  expect(high).toBe(320 + 16 * Math.round((high - 320) / 16));
+  expect(high).toBeGreaterThan(320 + 16 * 3);
+  expect(svg).toContain(`<g transform="translate(0 ${high - 320})">`);
+  const placed = [...svg.matchAll(/<text x="([\d.]+)" y="([\d.]+)"[^>]*>series number (\d+)</g)].map((m) =>
+    m.slice(1).map(Number),
+  );
+  expect(placed.map((p) => p[2])).toEqual(names.map((_, i) => i));
+  for (const [x, y, i] of placed as [number, number, number][]) {
+    expect(x + names[i]!.length * 5.9).toBeLessThan(560);
+    expect(y).toBeLessThan(high - 320 + 45);
+  }
+  const strokes = [
+    ...svg.matchAll(/<path d="M58 [^"]*L[^"]*" stroke="([^"]+)" stroke-linejoin="round"( stroke-dasharray="[^"]+")?/g),
+  ];
+  expect(strokes.length).toBe(17);
+  expect(new Set(strokes.map((m) => `${m[1]}${m[2]}`)).size).toBe(17);
+  const [one] = [linePlot([{ name: 'a', x: [0, 1], y: [0, 1] }], { title: 't' })];
+  expect(one).not.toMatch(/<g |dasharray/);
+});
+
+test('ticks can be given', () => {
+  const svg = linePlot([{ name: 'a', x: [0, 180], y: [0, 1] }], { title: 't', xRange: [0, 180], xTicks: [0, 90, 180] });
+  expect([...svg.matchAll(/text-anchor="middle">(\d+)</g)].map((m) => m[1])).toEqual(['0', '90', '180']);
+});
+
+test('a plot as a file has a namespace and a size', () => {
+  const file = svgFile(linePlot([{ name: 'a', x: [0, 1], y: [0, 1] }], { title: 't' }));
+  expect(file).toMatch(
+    /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" width="1120" height="640" style="[^"]*" viewBox="0 0 560 320"/,
+  );
+  tags(file);
 });
