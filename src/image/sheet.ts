@@ -47,8 +47,8 @@ function fitting(caption: string, width: number): string {
 export interface SheetOptions {
   /** Tiles per row. Default: as many as make the sheet about square. */
   readonly columns?: number;
-  /** Side of a tile. Default 112. */
-  readonly tile?: number;
+  /** Side of a tile, or its [height, width]. Default 112. */
+  readonly tile?: number | readonly [number, number];
   /** Between tiles, and around them. Default 4. */
   readonly gap?: number;
   /** Default white; captions are black or white, whichever is easier to read on it. */
@@ -64,14 +64,15 @@ export interface SheetOptions {
 export function contactSheet(images: readonly RgbImage[], options: SheetOptions = {}): RgbImage {
   const { columns = Math.ceil(Math.sqrt(images.length)), tile = 112, gap = 4, background = [255, 255, 255] } = options;
   const { captions } = options;
+  const [tall, wide] = typeof tile === 'number' ? [tile, tile] : tile;
   const wholeFrom = (least: number, n: number) => Number.isInteger(n) && n >= least;
-  if (images.length === 0 || !wholeFrom(1, columns) || !wholeFrom(1, tile) || !wholeFrom(0, gap))
+  if (images.length === 0 || !wholeFrom(1, columns) || !wholeFrom(1, tall) || !wholeFrom(1, wide) || !wholeFrom(0, gap))
     throw new UsageError(
-      `contactSheet: expected pictures, and whole numbers of columns and pixels, got ${images.length} pictures, columns ${columns}, tile ${tile}, gap ${gap}\nCorrect the options.`,
+      `contactSheet: expected pictures, and whole numbers of columns and pixels, got ${images.length} pictures, columns ${columns}, tile ${tall}x${wide}, gap ${gap}\nCorrect the options.`,
     );
   const rows = Math.ceil(images.length / columns);
-  const pitch = tile + gap + (captions ? lineHeight : 0);
-  const width = gap + columns * (tile + gap);
+  const pitch = tall + gap + (captions ? lineHeight : 0);
+  const width = gap + columns * (wide + gap);
   const height = gap + rows * pitch;
   if (width * height > 100e6)
     throw new UsageError(
@@ -82,16 +83,16 @@ export function contactSheet(images: readonly RgbImage[], options: SheetOptions 
   const [r, g, b] = background;
   const ink: Rgb = 299 * r + 587 * g + 114 * b > 127_500 ? [0, 0, 0] : [255, 255, 255];
   images.forEach((image, i) => {
-    const left = gap + (i % columns) * (tile + gap);
+    const left = gap + (i % columns) * (wide + gap);
     const top = gap + Math.floor(i / columns) * pitch;
-    const scale = tile / Math.max(image.width, image.height);
+    const scale = Math.min(tall / image.height, wide / image.width);
     const side = (n: number) => Math.max(1, Math.round(n * scale));
     const { width: w, height: h, data } = resize(image, side(image.width), side(image.height), 'area');
-    const x = left + ((tile - w) >> 1);
-    const y = top + ((tile - h) >> 1);
+    const x = left + ((wide - w) >> 1);
+    const y = top + ((tall - h) >> 1);
     for (let v = 0; v < h; v++) sheet.data.set(data.subarray(3 * v * w, 3 * (v + 1) * w), 3 * ((y + v) * width + x));
     const caption = captions?.[i];
-    if (caption) write(sheet, fitting(caption, tile), left, top + tile + 2, ink);
+    if (caption) write(sheet, fitting(caption, wide), left, top + tall + 2, ink);
   });
   return sheet;
 }

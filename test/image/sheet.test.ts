@@ -51,6 +51,11 @@ describe('contactSheet', () => {
     const small = resize(large, 8, 8, 'area');
     expect(contactSheet([large], { tile: 8, gap: 0 })).toEqual(small);
   });
+  it('has tiles that are not square too', () => {
+    const sheet = contactSheet([flat(8, 4, 0), flat(1, 4, 0)], { columns: 2, tile: [2, 6], gap: 1 });
+    expect(drawn(sheet)).toEqual(['...............', '..####....#....', '..####....#....', '...............']);
+    expect(() => contactSheet([flat(1, 1, 0)], { tile: [0, 6] })).toThrow(UsageError);
+  });
   it('writes captions below tiles, in capitals, cut to the tile', () => {
     const sheet = contactSheet([flat(24, 24, 200)], { tile: 24, gap: 0, captions: ['a1é?'] });
     expect([sheet.width, sheet.height]).toEqual([24, 35]);
