@@ -73,6 +73,7 @@ export { adaCosScale, Head, type Scale, targetLogitCurve } from './heads/head.ts
 export { createLoss, losses } from './heads/index.ts';
 export { type LogitCurve, Loss, type LossEntry, type LossResult, type LossSize } from './heads/loss.ts';
 export { MagFace, type MagFaceOptions, magFaceLogits } from './heads/magFace.ts';
+export { MultiFace, type MultiFaceOptions, subEmbedding } from './heads/multiFace.ts';
 export { PrelogitsNorm, type PrelogitsNormOptions } from './heads/prelogitsNorm.ts';
 export { NormFace, type NormFaceOptions, normFaceLogits, Softmax, type SoftmaxOptions } from './heads/softmax.ts';
 export { SphereFace, type SphereFaceOptions, sphereFaceLogits } from './heads/sphereFace.ts';

@@ -18,10 +18,10 @@ import { logSumExp, stopGradient } from '../ops/reduce.ts';
 import { type ClassCosines, type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import { topK } from '../ops/topK.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { adaCosScale, Head, init } from './head.ts';
+import { adaCosScale, Head, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
-const options = { dynamic: flag(true, 'switch for a scale that moves with the batches'), init };
+const options = { dynamic: flag(true, 'switch for a scale that moves with the batches'), ...shared };
 export type AdaCosOptions = Options<typeof options>;
 
 const logits: MarginLogits = {
@@ -43,14 +43,14 @@ export class AdaCos extends Head<typeof options> {
     nameTree(this, 'adacos');
   }
   /** While training, the scale moves first if it is dynamic. */
-  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const rowScalars = (cosines: ClassCosines): Tensor[] => {
       if (!ctx.training || !this.options.dynamic) return [this.scale.tensor];
       const next = stopGradient(this.nextScale(cosines));
       ctx.assign(this.scale, next);
       return [next];
     };
-    return marginSoftmax(embeddings, this.weight.tensor, labels, logits, { rowScalars });
+    return marginSoftmax(embeddings, centres, labels, logits, { rowScalars });
   }
   private nextScale({ targetCos, otherLogSumExp }: ClassCosines): Tensor {
     const [b] = targetCos.shape as [number];

@@ -16,7 +16,7 @@ import { clamp, elementwise } from '../ops/pointwise.ts';
 import { mean, stopGradient, sum } from '../ops/reduce.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { Head, init, rowNorms, scale, scaleOf, sineOf } from './head.ts';
+import { Head, rowNorms, scale, scaleOf, shared, sineOf } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
@@ -28,7 +28,7 @@ const options = {
   ),
   h: number({ above: 0 }, 0.333, "share of the lengths' spread used before the limit"),
   momentum: number({ from: 0, to: 1 }, 0.99, 'share of the old statistics that is kept'),
-  init,
+  ...shared,
 };
 export type AdaFaceOptions = Options<typeof options>;
 
@@ -60,12 +60,12 @@ export class AdaFace extends Head<typeof options> {
     nameTree(this, 'adaface');
   }
   /** While training, the statistics move first. */
-  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const norms = stopGradient(clamp(rowNorms(embeddings), 0.001, 100));
     const [mu, sigma] = this.statistics(norms, ctx);
     const scaled = E.mul(E.div(E.sub(E.input(0), E.input(1)), E.add(E.input(2), 0.001)), this.options.h);
     const z = elementwise('quality', E.max(E.min(scaled, 1), -1), [norms, mu, sigma]);
-    return marginSoftmax(embeddings, this.weight.tensor, labels, adaFaceLogits(this.options), { rowScalars: [z] });
+    return marginSoftmax(embeddings, centres, labels, adaFaceLogits(this.options), { rowScalars: [z] });
   }
   private statistics(norms: Tensor, ctx: TraceContext): readonly [Tensor, Tensor] {
     const before = [this.normMean.tensor, this.normStd.tensor] as const;

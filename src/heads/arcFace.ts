@@ -17,7 +17,7 @@ import * as E from '../expr/nodes.ts';
 import { elementwise } from '../ops/pointwise.ts';
 import { stopGradient } from '../ops/reduce.ts';
 import { type ClassCosines, type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { angularMargin, cosPlus, Head, init, scale, scaleOf } from './head.ts';
+import { angularMargin, cosPlus, Head, scale, scaleOf, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
@@ -29,7 +29,7 @@ const options = {
     'cosine',
     'way to add the margin: cosine, or angle with the margin constant for the gradient',
   ),
-  init,
+  ...shared,
 };
 export type ArcFaceOptions = Options<typeof options>;
 
@@ -68,9 +68,9 @@ export class ArcFace extends Head<typeof options> {
     super('arcface', options, given);
     arcFaceLogits(this.options); // refuses what does not go together
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
     const rowScalars = arcFaceScalars(this.options);
-    return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options), { rowScalars });
+    return marginSoftmax(embeddings, centres, labels, arcFaceLogits(this.options), { rowScalars });
   }
 }
 

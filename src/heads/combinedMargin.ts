@@ -14,7 +14,7 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Expr } from '../expr/nodes.ts';
 import * as E from '../expr/nodes.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { angularMargin, Head, init, scale, scaleOf } from './head.ts';
+import { angularMargin, Head, scale, scaleOf, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const marginsOf = (s: number, m2: number, m3: number) => ({
@@ -27,7 +27,7 @@ const marginsOf = (s: number, m2: number, m3: number) => ({
     0,
     'cosine above which another class counts as a wrong label, its logit as 0; 0 is off',
   ),
-  init,
+  ...shared,
 });
 const options = { m1: number({ above: 0, to: 4 }, 1, 'factor of the angle'), ...marginsOf(64, 0.3, 0.2) };
 const multiMarginOptions = marginsOf(32, 0.2, 0.35);
@@ -70,8 +70,8 @@ export class CombinedMargin extends Head<typeof options> {
     if (easyMargin && m1 !== 1)
       throw new UsageError(`combined: expected m1 = 1 with easyMargin, got ${m1}\nLeave one of the two out.`);
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    return marginSoftmax(embeddings, this.weight.tensor, labels, combinedMarginLogits(this.options));
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, centres, labels, combinedMarginLogits(this.options));
   }
 }
 
@@ -80,8 +80,8 @@ export class MultiMargin extends Head<typeof multiMarginOptions> {
   constructor(given: LossSize & MultiMarginOptions) {
     super('multimargin', multiMarginOptions, given);
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    return marginSoftmax(embeddings, this.weight.tensor, labels, combinedMarginLogits(this.options));
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, centres, labels, combinedMarginLogits(this.options));
   }
 }
 

@@ -8,13 +8,13 @@ import { number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { Head, init, scale, scaleOf } from './head.ts';
+import { Head, scale, scaleOf, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
   s: scale(64),
   m: number({ from: 0, to: 2 }, 0.35, 'margin taken from the cosine'),
-  init,
+  ...shared,
 };
 export type CosFaceOptions = Options<typeof options>;
 
@@ -29,8 +29,8 @@ export class CosFace extends Head<typeof options> {
   constructor(given: LossSize & CosFaceOptions) {
     super('cosface', options, given);
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    return marginSoftmax(embeddings, this.weight.tensor, labels, cosFaceLogits(this.options));
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, centres, labels, cosFaceLogits(this.options));
   }
 }
 

@@ -14,14 +14,14 @@ import { elementwise } from '../ops/pointwise.ts';
 import { mean, stopGradient } from '../ops/reduce.ts';
 import { type ClassCosines, type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { angularMargin, cosPlus, Head, init, scale, scaleOf } from './head.ts';
+import { angularMargin, cosPlus, Head, scale, scaleOf, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
   s: scale(64),
   m: number({ from: 0, to: Math.PI / 2 }, 0.5, 'margin in radians'),
   momentum: number({ from: 0, to: 1 }, 0.99, 'share of the old t that is kept'),
-  init,
+  ...shared,
 };
 export type CurricularFaceOptions = Options<typeof options>;
 
@@ -47,7 +47,7 @@ export class CurricularFace extends Head<typeof options> {
     nameTree(this, 'curricularface');
   }
   /** While training, t moves first. */
-  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const { momentum } = this.options;
     const rowScalars = ({ targetCos }: ClassCosines): Tensor[] => {
       if (!ctx.training) return [this.t.tensor];
@@ -56,7 +56,7 @@ export class CurricularFace extends Head<typeof options> {
       ctx.assign(this.t, next);
       return [next];
     };
-    return marginSoftmax(embeddings, this.weight.tensor, labels, curricularFaceLogits(this.options), { rowScalars });
+    return marginSoftmax(embeddings, centres, labels, curricularFaceLogits(this.options), { rowScalars });
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { UsageError } from '../core/errors.ts';
 import {
+  number,
   type OptionSpec,
   type OptionSpecs,
   type Options,
@@ -20,9 +21,13 @@ import * as E from '../expr/nodes.ts';
 import { compileJs } from '../expr/printJs.ts';
 import { normalInit, xavierUniform } from '../nn/init.ts';
 import { nameTree, Parameter } from '../nn/module.ts';
+import { gather } from '../ops/gather.ts';
+import { reshape } from '../ops/movement.ts';
 import { elementwise, mul } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
-import { type LogitCurve, Loss, type LossSize } from './loss.ts';
+import type { TraceContext } from '../plan/trace.ts';
+import { type LogitCurve, Loss, type LossResult, type LossSize } from './loss.ts';
+import { sampleClasses, sampleSize } from './partialFc.ts';
 
 /** What the run decides of a loss, as options, for its checks. */
 export const sizeOptions = {
@@ -58,7 +63,13 @@ export function scaleOf(s: Scale, classes = 10_000): number {
 }
 
 /** How class centres begin: the option init of heads. Only a centre's direction enters a cosine. */
-export const init = oneOf(['xavier', 'normal'], 'xavier', 'first class centres: xavier uniform, or normal N(0, 0.01²)');
+const init = oneOf(['xavier', 'normal'], 'xavier', 'first class centres: xavier uniform, or normal N(0, 0.01²)');
+
+/** What every margin head has: the options of its class centres. */
+export const shared = {
+  init,
+  sampleRate: number({ above: 0, to: 1 }, 1, 'share of the classes that a training step takes (Partial FC)'),
+};
 
 /** Class centres and a loss over them. */
 export abstract class Head<S extends OptionSpecs = OptionSpecs> extends Loss {
@@ -88,6 +99,19 @@ export abstract class Head<S extends OptionSpecs = OptionSpecs> extends Loss {
     // A derived class with variables of its own names them again.
     nameTree(this, name);
   }
+  /** The loss over all classes, or while training over the sample of them that `sampleRate` asks for. */
+  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): LossResult {
+    const { classes, embeddingSize } = this.options;
+    const rate = 'sampleRate' in this.options ? (this.options.sampleRate as number) : 1;
+    if (!ctx.training || rate === 1) return this.over(embeddings, this.weight.tensor, labels, ctx);
+    const k = sampleSize(classes, rate, embeddings.shape[0]!);
+    const sample = sampleClasses(labels, classes, k, ctx.key);
+    const perClass = reshape(this.weight.tensor, [classes, this.weight.size / classes]);
+    const centres = reshape(gather(perClass, sample.classes), [-1, embeddingSize]);
+    return this.over(embeddings, centres, sample.labels, ctx);
+  }
+  /** The loss over these centres, [n, d] (or [n·K, d]), of classes that the labels count: int32 [B] from 0 to n − 1. */
+  protected abstract over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): LossResult;
 }
 
 /** 1 − c² is kept above this, so that the gradient of its root stays finite at c = ±1. */

@@ -10,6 +10,7 @@ import { cosFace } from './cosFace.ts';
 import { curricularFace } from './curricularFace.ts';
 import type { Loss, LossEntry, LossSize } from './loss.ts';
 import { magFace } from './magFace.ts';
+import { multiFace } from './multiFace.ts';
 import { prelogitsNorm } from './prelogitsNorm.ts';
 import { normFace, softmaxEntry } from './softmax.ts';
 import { sphereFace } from './sphereFace.ts';
@@ -30,6 +31,7 @@ export const losses: readonly LossEntry[] = [
   adaFace,
   magFace,
   subCenterArcFace,
+  multiFace,
   triplet,
   contrastive,
   center,

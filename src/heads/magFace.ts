@@ -15,7 +15,7 @@ import * as E from '../expr/nodes.ts';
 import { add, clamp, elementwise } from '../ops/pointwise.ts';
 import { mean } from '../ops/reduce.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
-import { Head, init, rowNorms, scale, scaleOf, sineOf } from './head.ts';
+import { Head, rowNorms, scale, scaleOf, shared, sineOf } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
@@ -26,7 +26,7 @@ const options = {
   um: number({ from: 0, to: Math.PI / 2 }, 0.8, 'margin at the longest length, in radians, at least lm'),
   lambdaG: number({ from: 0 }, 35, 'weight of the regulariser'),
   easyMargin: flag(true, 'switch for the margin only where the cosine is above 0'),
-  init,
+  ...shared,
 };
 export type MagFaceOptions = Options<typeof options>;
 
@@ -65,11 +65,11 @@ export class MagFace extends Head<typeof options> {
         `magface: expected um of at least lm = ${lm}, got ${um}\nThe paper has margins from 0.4 to 0.8.`,
       );
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
     const { la, ua, lambdaG } = this.options;
     const length = clamp(rowNorms(embeddings), la, ua);
     const logits = magFaceLogits(this.options);
-    const result = marginSoftmax(embeddings, this.weight.tensor, labels, logits, { rowScalars: [length] });
+    const result = marginSoftmax(embeddings, centres, labels, logits, { rowScalars: [length] });
     const g = E.add(E.div(1, E.input(0)), E.mul(E.input(0), 1 / ua ** 2));
     return { ...result, loss: add(result.loss, mean(elementwise('magFaceG', E.mul(g, lambdaG), [length]))) };
   }

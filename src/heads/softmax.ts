@@ -22,13 +22,13 @@ import {
   type MarginSoftmaxResult,
   marginSoftmax,
 } from '../ops/softmax.ts';
-import { Head, init, scale, scaleOf } from './head.ts';
+import { Head, scale, scaleOf, shared } from './head.ts';
 import { defineLoss, type LossResult, type LossSize } from './loss.ts';
 
 const options = {
   bias: flag(false, 'switch for a learned offset per class, 0 at first'),
   labelSmoothing: number({ from: 0, below: 1 }, 0, 'share of the target that is spread over all classes'),
-  init,
+  init: shared.init,
 };
 export type SoftmaxOptions = Options<typeof options>;
 
@@ -40,10 +40,10 @@ export class Softmax extends Head<typeof options> {
     this.bias = this.options.bias ? new Parameter([this.options.classes], constantInit(0)) : undefined;
     nameTree(this, 'softmax');
   }
-  loss(embeddings: Tensor, labels: Tensor): LossResult {
-    const products = matmul(embeddings, this.weight.tensor, { transB: true }); // [B, C]
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): LossResult {
+    const products = matmul(embeddings, centres, { transB: true }); // [B, C]
     const logits = this.bias ? add(products, this.bias.tensor) : products;
-    const own = gather(this.weight.tensor, labels); // [B, d]
+    const own = gather(centres, labels); // [B, d]
     return {
       loss: crossEntropy(logits, labels, this.options),
       targetCos: sum(mul(l2Normalize(embeddings), l2Normalize(own)), 1),
@@ -61,7 +61,7 @@ export const softmaxEntry = defineLoss({
   create: (size, given) => new Softmax({ ...size, ...given }),
 });
 
-const normFaceOptions = { s: scale(64), init };
+const normFaceOptions = { s: scale(64), ...shared };
 export type NormFaceOptions = Options<typeof normFaceOptions>;
 
 /** NormFace's logits as expressions of the cosine; `classes` is read where s is 'auto'. */
@@ -75,8 +75,8 @@ export class NormFace extends Head<typeof normFaceOptions> {
   constructor(given: LossSize & NormFaceOptions) {
     super('normface', normFaceOptions, given);
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    return marginSoftmax(embeddings, this.weight.tensor, labels, normFaceLogits(this.options));
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, centres, labels, normFaceLogits(this.options));
   }
 }
 

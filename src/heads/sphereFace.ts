@@ -15,7 +15,7 @@ import { nameTree, StateBuffer } from '../nn/module.ts';
 import { add, elementwise } from '../ops/pointwise.ts';
 import { type MarginLogits, type MarginSoftmaxResult, marginSoftmax } from '../ops/softmax.ts';
 import type { TraceContext } from '../plan/trace.ts';
-import { Head, init, rowNorms } from './head.ts';
+import { Head, rowNorms, shared } from './head.ts';
 import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
@@ -24,7 +24,7 @@ const options = {
   lambdaGamma: number({ from: 0 }, 0.12, 'speed at which λ falls'),
   lambdaPower: number({ from: 0 }, 1, 'power with which λ falls'),
   lambdaMin: number({ from: 0 }, 5, 'value at which λ stops falling'),
-  init,
+  ...shared,
 };
 export type SphereFaceOptions = Options<typeof options>;
 
@@ -54,14 +54,14 @@ export class SphereFace extends Head<typeof options> {
     nameTree(this, 'sphereface');
   }
   /** While training, the pass is counted first. */
-  loss(embeddings: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const { lambdaBase, lambdaGamma, lambdaPower, lambdaMin } = this.options;
     const now = ctx.training ? add(this.iteration.tensor, 1) : this.iteration.tensor;
     if (ctx.training) ctx.assign(this.iteration, now);
     const falling = E.mul(E.pow(E.add(E.mul(E.input(0), lambdaGamma), 1), -lambdaPower), lambdaBase);
     const lambda = elementwise('lambda', E.max(falling, lambdaMin), [now]);
     const rowScalars = [rowNorms(embeddings), lambda];
-    return marginSoftmax(embeddings, this.weight.tensor, labels, sphereFaceLogits(this.options), { rowScalars });
+    return marginSoftmax(embeddings, centres, labels, sphereFaceLogits(this.options), { rowScalars });
   }
 }
 

@@ -19,8 +19,8 @@ export class SubCenterArcFace extends Head<typeof options> {
     super('subcenter-arcface', options, given, ({ k }) => k);
     arcFaceLogits(this.options); // refuses what does not go together
   }
-  loss(embeddings: Tensor, labels: Tensor): MarginSoftmaxResult {
-    return marginSoftmax(embeddings, this.weight.tensor, labels, arcFaceLogits(this.options), {
+  protected over(embeddings: Tensor, centres: Tensor, labels: Tensor): MarginSoftmaxResult {
+    return marginSoftmax(embeddings, centres, labels, arcFaceLogits(this.options), {
       centresPerClass: this.options.k,
       rowScalars: arcFaceScalars(this.options),
     });

@@ -86,27 +86,35 @@ export interface ClassCosines {
   otherLogSumExp(logit: (cos: Expr, ...scalars: Expr[]) => Expr, scalars?: readonly Tensor[]): Tensor;
 }
 
-export interface MarginSoftmaxOptions {
+export interface CosineOptions {
   /** Classes per block. Default 2048. */
   readonly block?: number;
-  /** [B] or scalars, handed to the expressions; or what derives them from the cosines. Gradients flow into them. */
-  readonly rowScalars?: readonly Tensor[] | ((cosines: ClassCosines) => readonly Tensor[]);
   /** Centres per class, the nearest of which counts: w is [C·K, d] with a class's centres side by side. Default 1. */
   readonly centresPerClass?: number;
 }
 
+export interface MarginSoftmaxOptions extends CosineOptions {
+  /** [B] or scalars, handed to the expressions; or what derives them from the cosines. Gradients flow into them. */
+  readonly rowScalars?: readonly Tensor[] | ((cosines: ClassCosines) => readonly Tensor[]);
+}
+
+/** The cosines of a batch to some of the classes. */
+export interface CosineBlock {
+  /** [B, n] */
+  readonly cos: Tensor;
+  /** Numbers of the classes, [n]. */
+  readonly ids: Tensor;
+}
+
 /**
- * Mean cross-entropy of a margin softmax: embeddings x [B, d] and class centres w [C, d] are normalised, logits are
- * expressions of their cosines, labels are int32 [B]. Classes are taken in blocks, so beside the B·C cosines no value of
- * that size is stored.
+ * The products of rows x [B, d] with the normalised class centres w [C, d], in blocks of classes. They are cosines where
+ * the rows have unit length.
  */
-export function marginSoftmax(
+export function cosineBlocks(
   x: Tensor,
   w: Tensor,
-  labels: Tensor,
-  logits: MarginLogits,
-  { block = 2048, rowScalars = [], centresPerClass = 1 }: MarginSoftmaxOptions = {},
-): MarginSoftmaxResult {
+  { block = 2048, centresPerClass = 1 }: CosineOptions = {},
+): CosineBlock[] {
   if (x.rank !== 2 || w.rank !== 2 || x.shape[1] !== w.shape[1])
     throw shapeError(
       'marginSoftmax',
@@ -114,7 +122,6 @@ export function marginSoftmax(
       { x, w },
       'Give the head the embedding size of the network.',
     );
-  checkLabels('marginSoftmax', x, labels);
   if (!(block >= 1)) throw new ShapeError(`marginSoftmax: expected a block of at least 1 class, got ${block}`);
   if (!(Number.isInteger(centresPerClass) && centresPerClass >= 1 && w.shape[0]! % centresPerClass === 0))
     throw shapeError(
@@ -126,32 +133,68 @@ export function marginSoftmax(
   const [b] = x.shape as [number, number];
   const classes = w.shape[0]! / centresPerClass;
   const sizes = Array.from({ length: Math.ceil(classes / block) }, (_, i) => Math.min(block, classes - i * block));
-  const unit = l2Normalize(x);
-  const label = reshape(labels, [b, 1]);
-  const column = (t: Tensor) => (t.rank === 0 ? t : reshape(t, [b, 1]));
-
   const rows = sizes.map((n) => n * centresPerClass);
-  const blocks = split(w, rows).map((wb, i) => {
-    const toCentres = matmul(unit, l2Normalize(wb), { transB: true }); // [B, block · K]
+  return split(w, rows).map((wb, i) => {
+    const toCentres = matmul(x, l2Normalize(wb), { transB: true }); // [B, block · K]
     return {
       cos: centresPerClass === 1 ? toCentres : max(reshape(toCentres, [b, sizes[i]!, centresPerClass]), 2), // [B, block]
       ids: classIds(i * block, sizes[i]!),
     };
   });
-  const isTarget = E.eq(E.input(1), E.input(2));
-  const total = (parts: readonly Tensor[], join: (p: Tensor, q: Tensor) => Tensor) => parts.reduce(join);
-  const targetCos = total(
+}
+
+const column = (t: Tensor) => (t.rank === 0 ? t : reshape(t, [t.size, 1]));
+const total = (parts: readonly Tensor[], join: (p: Tensor, q: Tensor) => Tensor) => parts.reduce(join);
+/** Whether a cosine, operand 0, is the label's: operands 1 and 2 are labels and class numbers. */
+const isTarget = E.eq(E.input(1), E.input(2));
+const lowest = E.constant(-3.4028235e38);
+
+/** The cosine of each row to its label's centre: [B]. */
+export const ownCosine = (blocks: readonly CosineBlock[], labels: Tensor): Tensor =>
+  total(
     blocks.map(({ cos, ids }) =>
-      sum(elementwise('targetCos', E.where(isTarget, E.input(0), E.constant(0)), [cos, label, ids]), 1),
+      sum(elementwise('targetCos', E.where(isTarget, E.input(0), E.constant(0)), [cos, column(labels), ids]), 1),
     ),
     add,
   );
 
-  const lowest = -3.4028235e38;
+/** The largest cosine of each row to the other centres: [B]. */
+export const nearestOther = (blocks: readonly CosineBlock[], labels: Tensor): Tensor =>
+  total(
+    blocks.map(({ cos, ids }) =>
+      max(elementwise('otherCos', E.where(isTarget, lowest, E.input(0)), [cos, column(labels), ids]), 1),
+    ),
+    maximum,
+  );
+
+/**
+ * Mean cross-entropy of a margin softmax: embeddings x [B, d] and class centres w [C, d] are normalised, logits are
+ * expressions of their cosines, labels are int32 [B]. Classes are taken in blocks, so beside the B·C cosines no value of
+ * that size is stored.
+ */
+export const marginSoftmax = (
+  x: Tensor,
+  w: Tensor,
+  labels: Tensor,
+  logits: MarginLogits,
+  { rowScalars, ...options }: MarginSoftmaxOptions = {},
+): MarginSoftmaxResult => marginCrossEntropy(cosineBlocks(l2Normalize(x), w, options), labels, logits, rowScalars);
+
+/** The margin softmax of cosines that are already there. */
+export function marginCrossEntropy(
+  blocks: readonly CosineBlock[],
+  labels: Tensor,
+  logits: MarginLogits,
+  rowScalars: MarginSoftmaxOptions['rowScalars'] = [],
+): MarginSoftmaxResult {
+  checkLabels('marginSoftmax', blocks[0]!.cos, labels);
+  const label = column(labels);
+  const targetCos = ownCosine(blocks, labels);
+
   /** Largest logit of a block's other classes and Σ exp(logit − largest); `other` reads `extra` from operand 3 on. */
-  const massOf = ({ cos, ids }: (typeof blocks)[number], other: Expr, extra: readonly Tensor[]) => {
+  const massOf = ({ cos, ids }: CosineBlock, other: Expr, extra: readonly Tensor[]) => {
     const operands = [cos, label, ids, ...extra];
-    const top = stopGradient(max(elementwise('otherLogit', E.where(isTarget, E.constant(lowest), other), operands), 1));
+    const top = stopGradient(max(elementwise('otherLogit', E.where(isTarget, lowest, other), operands), 1));
     const shift = E.input(operands.length);
     const mass = sum(
       elementwise('otherMass', E.where(isTarget, E.constant(0), E.exp(E.sub(other, shift))), [
@@ -182,34 +225,25 @@ export function marginSoftmax(
   ]);
   const extra = [targetCos, ...scalars].map(column);
   const other = logits.nonTarget(E.input(0), E.input(3), ...scalars.map((_, i) => E.input(4 + i)));
-  const parts = blocks.map((p) => ({
-    ...massOf(p, other, extra),
-    nearest: max(elementwise('otherCos', E.where(isTarget, E.constant(-2), E.input(0)), [p.cos, label, p.ids]), 1),
-  }));
-  const top = stopGradient(total([own, ...parts.map((p) => p.top)], maximum));
+  const parts = blocks.map((p) => massOf(p, other, extra));
+  const topOther = total(
+    parts.map((p) => p.top),
+    maximum,
+  );
+  const top = stopGradient(maximum(own, topOther));
   const target = elementwise('targetMass', E.exp(E.sub(E.input(0), E.input(1))), [own, top]);
   const all = total([target, ...rescaled(parts, top)], add);
   const losses = elementwise('crossEntropy', E.sub(E.add(E.log(E.input(0)), E.input(1)), E.input(2)), [all, top, own]);
-  const nearest = total(
-    parts.map((p) => p.nearest),
-    maximum,
-  );
   return {
     loss: mean(losses),
     targetCos,
-    hits: atLeast(targetCos, nearest),
-    marginHits: atLeast(
-      own,
-      total(
-        parts.map((p) => p.top),
-        maximum,
-      ),
-    ),
+    hits: atLeast(targetCos, nearestOther(blocks, labels)),
+    marginHits: atLeast(own, topOther),
   };
 }
 
 /** 1 where a >= b, else 0. */
-const atLeast = (a: Tensor, b: Tensor): Tensor =>
+export const atLeast = (a: Tensor, b: Tensor): Tensor =>
   elementwise('hit', E.toNumber(E.ge(E.input(0), E.input(1))), [a, b]);
 
 const rowExprs = (n: number): Expr[] => Array.from({ length: n }, (_, i) => E.input(i));

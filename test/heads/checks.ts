@@ -146,6 +146,8 @@ export interface HeadCheck {
   /** Factor on the lengths of the gradient check's embeddings. Default 1. */
   readonly length?: number;
   readonly centres?: number;
+  /** How often the gradient check's vectors of 3 numbers stand side by side. Default 1. */
+  readonly slices?: number;
   /** The loss takes the embeddings' lengths as constants. */
   readonly detachedLength?: boolean;
   /** Options that must be refused, and what the message says. */
@@ -156,24 +158,28 @@ export interface HeadCheck {
  * Embeddings at chosen angles to their centres: exactly 0, exactly π, where θ + m is above π, just below, small, and
  * medium.
  */
-function extremeInputs(length: number, centres: number): Record<string, Numbers> {
+function extremeInputs(length: number, centres: number, slices: number): Record<string, Numbers> {
   const axes = [
     [1, 0, 0],
     [0, 2, 0],
     [0, 0, 1.5],
     [0.5, -0.7, 0.3],
   ];
+  const wide = (row: number[]) => Array.from({ length: slices }, () => row).flat();
   const noise = normal(fold(keyOf(5), 'centres'), 4 * centres * 3);
   const weight = axes.flatMap((axis, c) =>
-    Array.from({ length: centres }, (_, k) => axis.map((v, i) => (k ? noise[(c * centres + k) * 3 + i]! : v))).flat(),
+    Array.from({ length: centres }, (_, k) =>
+      wide(axis.map((v, i) => (k ? noise[(c * centres + k) * 3 + i]! : v))),
+    ).flat(),
   );
   const at = (angle: number) => [1.2 * Math.sin(angle), 0, 1.2 * Math.cos(angle)];
   const x = [[3, 0, 0], [0, -1, 0], at(Math.PI - 0.15), at(Math.PI - 0.7), at(0.1), at(1.3)];
-  return { x: x.flat().map((v) => v * length), labels: [0, 1, 2, 2, 2, 2], weight };
+  return { x: x.flatMap(wide).map((v) => v * length), labels: [0, 1, 2, 2, 2, 2], weight };
 }
 
 export function checkHead(check: HeadCheck): void {
-  const { head: name, length = 1, centres = 1 } = check;
+  const { head: name, length = 1, centres = 1, slices = 1 } = check;
+  const width = 3 * slices;
   const make = (size: { classes: number; embeddingSize: number }, options: Given) =>
     createLoss(name, size, options) as Head;
 
@@ -214,8 +220,8 @@ export function checkHead(check: HeadCheck): void {
     it.each(check.gradients.map((g) => [JSON.stringify(g.options), g] as const))(
       'is the slope of the loss at extreme angles too: %s',
       async (_, { options, state }) => {
-        const head = make({ classes: 4, embeddingSize: 3 }, options);
-        const inputs = extremeInputs(length, centres);
+        const head = make({ classes: 4, embeddingSize: width }, options);
+        const inputs = extremeInputs(length, centres, slices);
         if (variablesOf(head).some((v) => v.name.endsWith('.bias'))) inputs.bias = [0.1, -0.2, 0.3, 0];
         if (state) setState(head, state);
         const { run } = await exactHead(head, 6, false);
@@ -255,10 +261,13 @@ export function checkHead(check: HeadCheck): void {
           [6, 1e4],
           [1, 1],
         ] as const) {
-          const head = fresh(4, 3, options);
-          const all = extremeInputs(scale, centres);
-          const weight = Array.from(all.weight!, (v, i) => (i < 3 * centres ? 0 : v));
-          const inputs = { x: Array.from(all.x!).slice(0, 3 * batch), labels: Array.from(all.labels!).slice(0, batch) };
+          const head = fresh(4, width, options);
+          const all = extremeInputs(scale, centres, slices);
+          const weight = Array.from(all.weight!, (v, i) => (i < width * centres ? 0 : v));
+          const inputs = {
+            x: Array.from(all.x!).slice(0, width * batch),
+            labels: Array.from(all.labels!).slice(0, batch),
+          };
           const got = await wasmHead(head, { ...inputs, weight, bias: [0, 0, 0, 0] }, true);
           const bad = Object.entries({ ...got.results, state: Object.values(got.state) }).flatMap(([n, v]) =>
             Array.from(v).some((y) => !Number.isFinite(y)) ? [`${n} at ${scale}: ${Array.from(v)}`] : [],
@@ -269,8 +278,8 @@ export function checkHead(check: HeadCheck): void {
     );
 
     it('reports own cosines and hits, and moves its state in training only', async () => {
-      const head = fresh(4, 3);
-      const inputs = { ...extremeInputs(length, centres), bias: [0, 0, 0, 0] };
+      const head = fresh(4, width);
+      const inputs = { ...extremeInputs(length, centres, slices), bias: [0, 0, 0, 0] };
       const before = Object.fromEntries(stateOf(head).map((v) => [last(v), v.host[0]]));
       const got = await wasmHead(head, inputs, false);
       expect(got.state).toEqual(before);
@@ -286,7 +295,7 @@ export function checkHead(check: HeadCheck): void {
     });
 
     it('names its variables in checkpoints', () => {
-      const names = variablesOf(fresh(4, 3)).map((v) => v.name);
+      const names = variablesOf(fresh(4, width)).map((v) => v.name);
       expect(new Set(names).size).toBe(names.length);
       expect(names).toContain(`${name}.weight`);
       for (const n of names) expect(n.startsWith(`${name}.`)).toBe(true);
@@ -304,7 +313,7 @@ export function checkHead(check: HeadCheck): void {
         expect(made, JSON.stringify(options)).toThrow(message);
         expect(made).toThrow(new RegExp(`^${name}: `));
       }
-      expect(() => (fresh(4, 3) as unknown as { forward(): void }).forward()).toThrow(
+      expect(() => (fresh(4, width) as unknown as { forward(): void }).forward()).toThrow(
         /loss\(embeddings, labels, ctx\)/,
       );
     });

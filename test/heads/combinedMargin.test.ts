@@ -20,5 +20,5 @@ checkHead({
 checkHead({
   head: 'multimargin',
   gradients: [{ options: { s: 8 } }, { options: { s: 8, easyMargin: true } }],
-  refused: [[{ m1: 2 }, /expected options among .*s, m2, m3, easyMargin, filter, init, got 'm1'/]],
+  refused: [[{ m1: 2 }, /expected options among .*s, m2, m3, easyMargin, filter, init, sampleRate, got 'm1'/]],
 });

@@ -72,7 +72,7 @@ globalThis.train = async (options) => {
   const parameters = [...parametersOf(net), ...parametersOf(head)];
   const optimizer = sgd(parameters, { nesterov: true });
   const step = compile(({ images, labels, lr }, ctx) => {
-    const { loss } = head.loss(net.call(preprocess(images, net.preprocessing), ctx), labels);
+    const { loss } = head.loss(net.call(preprocess(images, net.preprocessing), ctx), labels, ctx);
     optimizer.update(grad(loss, parameters), lr, ctx);
     return { loss };
   }, { device, training: true });

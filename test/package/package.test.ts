@@ -107,7 +107,7 @@ const parameters = parametersOf(net);
 const optimizer = sgd(parameters);
 export const step = compile(({ x, labels, lr }, ctx) => {
   const e: Tensor = net.call(x!, ctx);
-  const { loss } = head.loss(e, labels!);
+  const { loss } = head.loss(e, labels!, ctx);
   optimizer.update(grad(loss, parameters), lr!, ctx);
   return { loss };
 }, { training: true });

@@ -213,6 +213,28 @@ def _(x, w, y, o, st):
     return cross_entropy(o["s"] * with_target(c, y, lambda v: hard(v, o["m"])), y)
 
 
+def multi_face(x, w, y, o, st):
+    whole = o["norm"] == "whole"
+    parts = (F.normalize(x) if whole else x).chunk(o["n"], 1)
+    logits = []
+    for e, v in zip(parts, w.chunk(o["n"], 1)):
+        c = (e if whole else F.normalize(e)) @ F.normalize(v).T
+        if o["loss"] == "arcface":
+            c = with_target(c, y, lambda t: hard(t, o["m"]))
+        elif o["loss"] == "cosface":
+            c = with_target(c, y, lambda t: t - o["m"])
+        logits.append(o["s"] * c)
+    SEEN["marginHits"] = (sum(logits).argmax(1) == y).double().detach()
+    return sum(F.cross_entropy(z, y) for z in logits)
+
+
+case("multiFace", "multiface", dict(n=2, loss="arcface", s=32, m=0.1, norm="whole"))(multi_face)
+case("multiFace.slice", "multiface", dict(n=3, loss="arcface", s=16, m=0.3, norm="slice"))(multi_face)
+case("multiFace.cosine", "multiface", dict(n=2, loss="cosface", s=16, m=0.35, norm="slice"))(multi_face)
+case("multiFace.softmax", "multiface", dict(n=3, loss="normface", s=32, norm="whole"))(multi_face)
+case("multiFace.one", "multiface", dict(n=1, loss="arcface", s=32, m=0.5, norm="whole"))(multi_face)
+
+
 def problem(x_scale, centres):
     w = normal(fold(KEY, "weight"), CLASSES * centres * DIM).reshape(-1, DIM)
     x = normal(fold(KEY, "x"), ROWS * DIM).reshape(ROWS, DIM).copy()

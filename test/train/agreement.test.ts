@@ -61,7 +61,7 @@ async function losses(device: Device, nudge?: number): Promise<number[]> {
   const optimizer = sgd(parameters, { momentum: 0.9, nesterov: true, decay });
   const step = compile(
     ({ images, labels, lr }, ctx) => {
-      const { loss } = head.loss(net.call(preprocess(images!, net.preprocessing), ctx), labels!);
+      const { loss } = head.loss(net.call(preprocess(images!, net.preprocessing), ctx), labels!, ctx);
       optimizer.update(grad(loss, parameters), lr!, ctx);
       return { loss };
     },

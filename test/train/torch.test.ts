@@ -104,7 +104,7 @@ describe('MobileFaceNet + ArcFace against PyTorch', () => {
     const parameters = [...parametersOf(net), ...parametersOf(head)];
     const losses = (x: Tensor, y: Tensor, ctx: Parameters<MobileFaceNet['call']>[1]) => {
       const embedding = net.call(preprocess(x, net.preprocessing), ctx);
-      return { embedding, loss: head.loss(embedding, y).loss };
+      return { embedding, loss: head.loss(embedding, y, ctx).loss };
     };
     return { net, head, parameters, losses };
   };
