@@ -57,10 +57,10 @@ class Flatten(nn.Module):
 
 
 class Mean(nn.Module):
-    """Over the map. Its gradient is an array of its own: PyTorch 1.13's batch norm goes wrong on a broadcast one of maps one wide."""
+    """Over the map. PyTorch 1.13's batch norm goes wrong on a gradient that is broadcast, where maps are one wide: here it is not."""
 
     def forward(self, x):
-        return (x * 1.0).mean((2, 3), keepdim=True)
+        return (x * 1.0).flatten(2).mean(2)[:, :, None, None]
 
 
 def conv_bn(cin, cout, kernel, stride=1, padding=0, groups=1, **activation):
