@@ -14,7 +14,11 @@ import { CenterLoss } from '../../src/heads/center.ts';
 import { Distillation } from '../../src/heads/distillation.ts';
 import { createLoss, losses } from '../../src/heads/index.ts';
 import { TripletLoss } from '../../src/heads/triplet.ts';
-import { initialize, loadState, parametersOf, stateOf, variablesOf } from '../../src/nn/module.ts';
+import { normalInit } from '../../src/nn/init.ts';
+import { initialize, loadState, Parameter, parametersOf, stateOf, variablesOf } from '../../src/nn/module.ts';
+import { mean } from '../../src/ops/index.ts';
+import { sgd } from '../../src/optim/sgd.ts';
+import { accumulate } from '../../src/plan/accumulate.ts';
 import { rewrite } from '../../src/plan/rewrite.ts';
 import { TraceContext } from '../../src/plan/trace.ts';
 import { readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
@@ -299,7 +303,65 @@ it('triplets of a large batch are taken anchor by anchor, to the same numbers', 
   }
 });
 
+describe('training on embeddings alone', () => {
+  const [people, each, size] = [6, 4, 8];
+  const n = people * each;
+  it.each([
+    ['triplet', { mining: 'semi-hard' }],
+    ['triplet', { mining: 'batch-hard', softMargin: true }],
+    ['triplet', { mining: 'batch-all', distance: 'angle' }],
+    ['contrastive', { margin: 1 }],
+  ])('%s %o brings a person together and people apart', async (name, options) => {
+    const loss = createLoss(name, { classes: people, embeddingSize: size }, options);
+    const x = new Parameter([n, size], normalInit(1));
+    x.name = 'x';
+    x.write(normal(fold(key, 'free'), n * size));
+    const optimizer = sgd([x], { momentum: 0.9 });
+    const step = compile(
+      ({ labels, lr }, ctx) => {
+        const { loss: y, hits } = loss.loss(x.tensor, labels!, ctx);
+        optimizer.update(grad(y, [x.tensor]), lr!, ctx);
+        return { hits: mean(hits!) };
+      },
+      { device: new ReferenceDevice(), training: true },
+    );
+    const labels = host(
+      Int32Array.from({ length: n }, (_, i) => i % people),
+      [n],
+    );
+    const rates: number[] = [];
+    for (let i = 0; i < 60; i++) rates.push((await step({ labels, lr: name === 'triplet' ? 0.3 : 3 })).hits!.data[0]!);
+    expect(rates[0]).toBeLessThan(0.5);
+    expect(rates.at(-1)).toBe(1);
+  });
+});
+
 describe('centres', () => {
+  it('move once per part of an accumulated step, each part from where the one before left them', async () => {
+    const make = () => initialize(new CenterLoss({ classes, embeddingSize: dim, form: 'facenet', alpha: 0.25 }), 1);
+    const [whole, parts] = [make(), make()];
+    const half = rows / 2;
+    const part = (from: number) => ({
+      x: host(embeddings().slice(from * dim, (from + half) * dim), [half, dim]),
+      labels: host(Int32Array.from(mixed.slice(from, from + half)), [half]),
+    });
+    const one = compile((t, ctx) => ({ loss: whole.loss(t.x!, t.labels!, ctx).loss }), {
+      device: new ReferenceDevice(),
+      training: true,
+    });
+    await one(part(0));
+    await one(part(half));
+    await compile(
+      (t, ctx) => {
+        const [loss] = accumulate([t.x!, t.labels!], 2, ctx, ([a, b], own) => [parts.loss(a!, b!, own).loss]);
+        return { loss: loss! };
+      },
+      { device: new ReferenceDevice(), training: true },
+    )({ x: host(embeddings(), [rows, dim]), labels: host(Int32Array.from(mixed), [rows]) });
+    const moved = Array.from(await parts.centers.read()) as number[];
+    expect(moved.some((v) => v !== 0)).toBe(true);
+    expect(moved).toEqual(Array.from(await whole.centers.read()));
+  });
   it('move while training only, by the rule alone, and go through a checkpoint', async () => {
     const make = () => initialize(new CenterLoss({ classes, embeddingSize: dim }), 1);
     const data = { x: host(embeddings(), [rows, dim]), labels: host(Int32Array.from(mixed), [rows]) };
