@@ -49,10 +49,21 @@ export { readPairs, readPairTable } from './data/readPairs.ts';
 export { enableFastKernels } from './device/v8.ts';
 export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';
+export { EventFile, type EventFileOptions } from './train/eventFile.ts';
 export type { StepEvent, TrainEvent } from './train/events.ts';
 export { parseRecipe, type Recipe, type RecipeChanges, recipeNames, resolveRecipe } from './train/recipe.ts';
 export { readRecipe } from './train/recipeFile.ts';
 export { type TrainOptions, type TrainResult, train } from './train/run.ts';
+export {
+  type BatchSheetOptions,
+  batchSheet,
+  type JudgedPair,
+  judgedPairs,
+  nearestPairs,
+  type PairSheetOptions,
+  pairSheet,
+  worstPairs,
+} from './train/samples.ts';
 
 /**
  * Loads an embedder from a weights file that facegrad wrote: a path, or the bytes of one.

@@ -1,5 +1,5 @@
 /**
- * TensorBoard event files of a run (Node): `events.out.tfevents.<seconds>.<host>`, TFRecords of events (event.ts).
+ * TensorBoard event files of a run (Node): `events.out.tfevents.<seconds>.<host>`, TFRecords of events (eventMessage.ts).
  *
  * The one idea: an event is one append and no file is ever opened again. A kill leaves a file that TensorBoard reads up to
  * the cut; the run that goes on from a checkpoint begins a file of its own with a SessionLog START, at which TensorBoard
@@ -15,7 +15,7 @@ import { encodePng } from '../image/encode.ts';
 import { pictureFacts } from '../image/facts.ts';
 import type { RgbImage } from '../image/jpeg.ts';
 import { ioError } from './checkpointFile.ts';
-import { type EventContent, encodeEvent } from './event.ts';
+import { type EventContent, encodeEvent } from './eventMessage.ts';
 import { histogramOf } from './histogram.ts';
 
 export interface EventFileOptions {
