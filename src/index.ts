@@ -26,6 +26,7 @@ export { type DeviceName, listDevices, type OpenOptions, openDevice } from './de
 export { ReferenceDevice } from './device/reference.ts';
 export { WasmDevice, type WasmOptions } from './device/wasm.ts';
 export { WebGpuDevice } from './device/webgpu.ts';
+export { type CentreAngles, centreAngles } from './evaluate/angles.ts';
 export {
   type Embedder,
   type EmbedderOptions,
@@ -159,7 +160,6 @@ export {
   warmUp,
 } from './optim/rates.ts';
 export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
-export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
 export {
   type NamedSchedule,
   plateauOf,
