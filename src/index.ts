@@ -160,6 +160,7 @@ export {
   warmUp,
 } from './optim/rates.ts';
 export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
+export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
 export {
   type NamedSchedule,
   plateauOf,

@@ -3,29 +3,29 @@
  * look at, as in the papers (ArcFace, arXiv 1801.07698, figure 3; SphereFace, arXiv 1704.08063, figure 4).
  *
  * A logit is shown by its scale, so that losses of different scales compare: the target's over that of another class at
- * angle 0.
+ * angle 0. With --weights it draws the angles that a network has reached (plotAngles.ts).
  */
-import { writeFile } from 'node:fs/promises';
-import { extname } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { entryOf, readOption, resolveOptions, showOption } from '../core/options.ts';
-import { fileError } from '../data/files.ts';
-import { linePlot, svgFile } from '../evaluate/plot.ts';
-import { htmlReport } from '../evaluate/report.ts';
+import { linePlot } from '../evaluate/plot.ts';
 import * as E from '../expr/nodes.ts';
 import { compileJs } from '../expr/printJs.ts';
 import { targetLogitCurve } from '../heads/head.ts';
 import { losses } from '../heads/index.ts';
 import type { LogitCurve, LossEntry } from '../heads/loss.ts';
+import { addDeviceOptions } from './device.ts';
+import { checkEnding, type Figure, figureEndings, writeFigure } from './figure.ts';
 import { whole } from './options.ts';
 import { counted, print, printJson } from './output.ts';
+import type { AngleFlags } from './plotAngles.ts';
 
-interface PlotFlags {
+interface PlotFlags extends Omit<AngleFlags, 'weights'> {
   readonly out?: string;
   readonly to: number;
   readonly scaled?: boolean;
   readonly json?: boolean;
+  readonly weights?: readonly string[];
 }
 
 interface Curve {
@@ -128,54 +128,44 @@ function plotOf(curves: readonly Curve[], { to, scaled }: PlotFlags): string {
   );
 }
 
-const cell = (s: string): string => (/[",\n]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s);
-
-const data = (curves: readonly Curve[], { to, scaled = false }: PlotFlags) => ({
-  scaled,
-  degrees: degrees(to),
-  curves: curves.map(({ name, loss, options, label, logit }) => ({ name, loss: loss.name, options, label, logit })),
-});
-
-/** What a file of each ending holds. */
-const formats: Readonly<Record<string, (curves: readonly Curve[], flags: PlotFlags) => string>> = {
-  '.svg': (curves, flags) => svgFile(plotOf(curves, flags)),
-  '.html': (curves, flags) =>
-    htmlReport({
-      title: 'Target logits',
-      plots: [plotOf(curves, flags)],
-      facts: Object.fromEntries(
-        curves.map(({ loss, options, name }) => [
-          name,
-          `${loss.means} (${loss.source}): ${Object.entries(options)
-            .map(([key, value]) => `${key}=${showOption(value)}`)
-            .join(', ')}`,
-        ]),
-      ),
-    }),
-  '.csv': (curves, { to }) =>
-    [
-      ['degrees', ...curves.map((c) => cell(c.name))],
-      ...degrees(to).map((d) => [d, ...curves.map((c) => Number(c.logit[d]!.toPrecision(7)))]),
-    ]
-      .map((row) => `${row.join(',')}\n`)
-      .join(''),
-  '.json': (curves, flags) => `${JSON.stringify(data(curves, flags))}\n`,
-};
+/** The curves as a figure. */
+function curveFigure(texts: readonly string[], flags: PlotFlags): Figure {
+  const curves = curvesOf(texts, flags);
+  const x = degrees(flags.to);
+  return {
+    title: 'Target logits',
+    plots: [plotOf(curves, flags)],
+    facts: Object.fromEntries(
+      curves.map(({ loss, options, name }) => [
+        name,
+        `${loss.means} (${loss.source}): ${Object.entries(options)
+          .map(([key, value]) => `${key}=${showOption(value)}`)
+          .join(', ')}`,
+      ]),
+    ),
+    table: [['degrees', ...curves.map((c) => c.name)], ...x.map((d) => [d, ...curves.map((c) => c.logit[d]!)])],
+    data: {
+      scaled: flags.scaled ?? false,
+      degrees: x,
+      curves: curves.map(({ name, loss, options, label, logit }) => ({ name, loss: loss.name, options, label, logit })),
+    },
+  };
+}
 
 async function plot(texts: readonly string[], flags: PlotFlags): Promise<void> {
-  const out = flags.out ?? (flags.json ? undefined : 'curves.svg');
-  const format = out && formats[extname(out).toLowerCase()];
-  if (out && !format)
-    throw new UsageError(
-      `plot: expected --out to end in ${Object.keys(formats).join(', ')}, got '${out}'\nExample: --out curves.svg.`,
-    );
-  const curves = curvesOf(texts, flags);
-  if (out && format)
-    await writeFile(out, format(curves, flags)).catch((error) => {
-      throw fileError(out, 'a place to write a file', error);
-    });
-  if (flags.json) printJson({ ...(out && { out }), ...data(curves, flags) });
-  else print(`${out}: ${counted(curves.length, 'target logit')} from 0 to ${flags.to} degrees`);
+  const { weights } = flags;
+  if (weights && texts.length)
+    throw new UsageError(`plot: expected losses or --weights, got both\nLeave one of them out.`);
+  const out = flags.out ?? (flags.json ? undefined : weights ? 'angles.svg' : 'curves.svg');
+  if (out !== undefined) checkEnding(out);
+  // What reads pictures is loaded only where there are some.
+  const figure = weights
+    ? await (await import('./plotAngles.ts')).angleFigure({ ...flags, weights })
+    : curveFigure(texts, flags);
+  if (out !== undefined) await writeFigure(out, figure);
+  if (flags.json) printJson({ ...(out !== undefined && { out }), ...figure.data });
+  else if (weights) print([`${out}:`, ...Object.entries(figure.facts).map(([k, v]) => `  ${k}: ${v}`)].join('\n'));
+  else print(`${out}: ${counted(figure.table[0]!.length - 1, 'target logit')} from 0 to ${flags.to} degrees`);
 }
 
 const help = (): string =>
@@ -185,20 +175,28 @@ const help = (): string =>
     ...drawable().map((l) => `  ${l.name.padEnd(20)} ${optionsOf(l).replace(/^Its options are |\.$/g, '')}`),
     '',
     'Example: facegrad plot arcface cosface:m=0.4 arcface:m=0.3,easyMargin=true --out curves.html',
+    '         facegrad plot --weights runs/mine/last.safetensors --start --images people/',
   ].join('\n');
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('plot')
-    .description('draw target logits over the angle: what the margins of losses do')
+    .description('draw what margins do: target logits over the angle, or the angles that a network has reached')
     .argument(
       '[losses...]',
       'losses by name, with options as in cosface:m=0.35,s=32 (default: every one that has a curve)',
     )
-    .option('--out <file>', 'the file to write, by its ending .svg, .html, .csv or .json (default: curves.svg)')
+    .option('--out <file>', `the file to write, by its ending ${figureEndings} (default: curves.svg or angles.svg)`)
     .option('--to <degrees>', 'the largest angle', whole('to', 1, 180), 180)
     .option('--scaled', 'logits as they are, not divided by the scale')
-    .option('--json', 'the curves as JSON; a file only with --out')
-    .addHelpText('after', help())
-    .action(plot);
+    .option(
+      '--weights <file>',
+      'in place of losses, histograms of angles of pictures to centres of people; may be repeated',
+      (file: string, before: readonly string[] = []) => [...before, file],
+    )
+    .option('--images <path>', 'with --weights: a folder per person, or a data set of any format')
+    .option('--start', 'with --weights: also the network as its training began')
+    .option('--json', 'the numbers as JSON; a file only with --out')
+    .addHelpText('after', help());
+  addDeviceOptions(command).action(plot);
 }

@@ -292,7 +292,7 @@ export function histogramPlot(
     return out.map((v) => (n ? v / n : 0));
   });
   const top = Math.max(...shares.map((s) => Math.max(...s)), 1e-9);
-  const ax = axis([low, high], frame.left, width - frame.right, { format: o.xFormat });
+  const ax = axis([low, high], frame.left, width - frame.right, { format: o.xFormat, ticks: o.xTicks });
   const ay = axis(o.yRange ?? [0, top * 1.12], height - frame.bottom, frame.top, { format: o.yFormat ?? 'percent' });
   const body = shares.map((share, i) => {
     let d = `M${px(ax.at(low))} ${px(ay.at(0))}`;

@@ -1,10 +1,13 @@
-/** `facegrad plot` as a process: curves of losses as SVG, HTML, CSV and JSON. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+/** `facegrad plot` as a process: curves of losses, and angles of a network, as SVG, HTML, CSV and JSON. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
+import { centreAngles } from '../../src/evaluate/angles.ts';
 import { losses } from '../../src/heads/index.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
+import { noCrops, writePeople } from '../helpers/pictures.ts';
+import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-plot-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -78,6 +81,77 @@ it('CSV, JSON and HTML by the ending of the file', async () => {
   expect(html).toMatch(/arXiv 1704\.08063/);
 });
 
+it('angles of networks to the centres of people', async () => {
+  const weights = join(folder, 'w.safetensors');
+  writeFileSync(weights, await weightsOf(tinyNetwork(), { seed: '7' }));
+  writePeople(join(folder, 'people'), 3, 3);
+  const people = ['--images', 'people', '--threads', '1'];
+  const { code, stdout, stderr } = await plot(
+    '--weights',
+    'w.safetensors',
+    '--start',
+    ...people,
+    '--json',
+    '--out',
+    'a.csv',
+  );
+  expect(stderr).toMatch(/do not look like aligned face crops/);
+  expect(code).toBe(0);
+  const told = JSON.parse(stdout);
+  expect(told.people).toBe(3);
+  expect(told.pictures.length).toBe(9);
+  expect(told.weights.map((w: { name: string }) => w.name)).toEqual(['w.safetensors, at the start', 'w.safetensors']);
+  const [start, now] = told.weights;
+  expect(start.own).not.toEqual(now.own);
+  // By the embeddings themselves.
+  const embedded = JSON.parse(
+    (await facegrad(['embed', 'people', '--weights', weights, '--json', '--threads', '1'], undefined, { cwd: folder }))
+      .stdout,
+  );
+  const rows: number[][] = embedded.embeddings.map((e: { embedding: number[] }) => e.embedding);
+  const { own, other } = centreAngles(Float32Array.from(rows.flat()), embedded.dim, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+  now.own.forEach((v: number, i: number) => {
+    expect([v, now.other[i]]).toEqual([own[i], other[i]]);
+  });
+  const table = read('a.csv').trimEnd().split('\n');
+  expect(table[0]).toBe(
+    'picture,"w.safetensors, at the start own","w.safetensors, at the start other",w.safetensors own,w.safetensors other',
+  );
+  expect(table.length).toBe(10);
+
+  const human = await plot('--weights', weights, ...people);
+  expect(human.stderr).toMatch(noCrops);
+  expect(human.stdout).toMatch(
+    /^angles\.svg:\n {2}w\.safetensors: [\d.]+ degrees to the own centre, [\d.]+ to the nearest other \(means\)\n$/,
+  );
+  expect(read('angles.svg')).toContain('>nearest other centre<');
+});
+
+it('angles: bad input', async () => {
+  const weights = join(folder, 'plain.safetensors');
+  writeFileSync(weights, await weightsOf(tinyNetwork()));
+  writePeople(join(folder, 'alone'), 3, 1);
+  writePeople(join(folder, 'three'), 2, 2);
+  const cases: [string[], number, RegExp][] = [
+    [['arcface', '--weights', weights], 2, /losses or --weights, got both/],
+    [['--weights', weights], 2, /--images with --weights, got none/],
+    [
+      ['--weights', weights, '--images', 'alone'],
+      1,
+      /two people or more, one of them with two pictures, got 3 and at most 1/,
+    ],
+    [['--weights', weights, '--images', 'three', '--start'], 2, /holds no seed/],
+  ];
+  for (const [args, code, message] of cases) {
+    const ended = await plot(...args);
+    expect([ended.code, ended.stdout, ended.stderr], args.join(' ')).toEqual([
+      code,
+      '',
+      expect.stringMatching(message),
+    ]);
+  }
+});
+
 it('help lists every loss with its options', async () => {
   const { code, stdout } = await plot('--help');
   expect(code).toBe(0);
@@ -93,7 +167,7 @@ it('bad input: one clear message, exit code 2, no file', async () => {
     [['cosface:m=wide'], 2, /cosface: m expected a number .*, got "wide"/],
     [['magface:um=0.1'], 2, /magface: .*um/],
     [['arcface', '--to', '270'], 2, /--to: expected a whole number from 1 to 180, got '270'/],
-    [['arcface', '--out', 'curves.png'], 2, /--out to end in \.svg, \.html, \.csv, \.json, got 'curves\.png'/],
+    [['arcface', '--out', 'curves.png'], 2, /--out to end in \.svg, \.html, \.csv or \.json, got 'curves\.png'/],
     [['arcface', '--out', join('nowhere', 'c.svg')], 1, /nowhere.*c\.svg: expected a place/],
   ];
   for (const [args, code, message] of cases) {
