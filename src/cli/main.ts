@@ -19,7 +19,7 @@ const commands = {
   bench: { means: 'measure speed on this machine', load: () => import('./bench.ts') },
   doctor: { means: 'say which devices and kernels are in use here, and why', load: () => import('./doctor.ts') },
   info: { means: 'describe a network', load: () => import('./info.ts') },
-  plot: { means: 'draw what the margins of losses do', load: () => import('./plot.ts') },
+  plot: { means: 'draw what margins do: target logits, and angles of a network', load: () => import('./plot.ts') },
   ops: { means: 'list every op with the devices that have it', load: () => import('./ops.ts') },
 } as const;
 
