@@ -1,23 +1,14 @@
 """MobileFaceNet (arXiv 1804.07573, table 1) and ArcFace (arXiv 1801.07698) in PyTorch, with our parameter names.
 
-Module paths are the names of our checkpoints (`stem.conv.weight`, `blocks.3.expand.bn.bias`, ...), and every parameter
-can be drawn from the counter-based generator, so both sides start from the same numbers. The only difference is the
-layout: ours is [kh, kw, Cin/groups, Cout] (depthwise [kh, kw, 1, C]), PyTorch's [Cout, Cin/groups, kh, kw].
-
-Draw rule, in row-major order of OUR layout, key = fold(keyOf(seed), name):
-  convolution      normal(key, n) * sqrt(2 / (kh kw Cout)), multiplied in float64, rounded to float32
-  arcface.weight   (2 uniform(key, n) - 1) * sqrt(6 / (C + d)) for [C, d], likewise (Xavier uniform)
-  batch norm       weight 1, bias 0, running mean 0, running variance 1;  PReLU 0.25
+Module paths are the names of our checkpoints (`stem.conv.weight`, `blocks.3.expand.bn.bias`, ...). The only difference is
+the layout: ours is [kh, kw, Cin/groups, Cout] (depthwise [kh, kw, 1, C]), PyTorch's [Cout, Cin/groups, kh, kw].
 """
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from counterRandom import fold, key_of, normal, uniform
 
 # (expansion, channels, repeats, stride): the bottleneck rows 3 to 7 of the table.
 ROWS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -97,11 +88,11 @@ class ArcFace(nn.Module):
 
 
 class FaceTrainer(nn.Module):
-    """Network and margin head together: named parameters carry our dotted names (`arcface.weight` for the head)."""
+    """Network (MobileFaceNet unless given) and margin head together: named parameters carry our dotted names (`arcface.weight` for the head)."""
 
-    def __init__(self, classes, dim=128, s=32.0, m=0.5):
+    def __init__(self, classes, dim=128, s=32.0, m=0.5, net=None):
         super().__init__()
-        self.net = MobileFaceNet(dim)
+        self.net = net or MobileFaceNet(dim)
         self.arcface = ArcFace(dim, classes, s, m)
 
     def forward(self, x, labels):
@@ -116,32 +107,8 @@ class FaceTrainer(nn.Module):
         return [(n.removeprefix("net."), b) for n, b in self.named_buffers() if "running" in n]
 
 
-def ours(t):
-    """A copy of a tensor as a flat float64 array in our layout."""
-    a = t.detach().double().numpy()
-    return (a.transpose(2, 3, 1, 0) if a.ndim == 4 else a).flatten()
-
-
-def draw(model, seed):
-    """Fills every parameter by the draw rule above."""
-    for name, p in model.named():
-        key = fold(key_of(seed), name)
-        if p.dim() == 4:
-            cout, cin, kh, kw = p.shape
-            std = math.sqrt(2 / (kh * kw * cout))
-            v = (normal(key, p.numel()).astype(np.float64) * std).astype(np.float32)
-            v = v.reshape(kh, kw, cin, cout).transpose(3, 2, 0, 1)
-        elif p.dim() == 2:
-            bound = math.sqrt(6 / (p.shape[0] + p.shape[1]))
-            v = ((2 * uniform(key, p.numel()).astype(np.float64) - 1) * bound).astype(np.float32).reshape(p.shape)
-        else:
-            v = np.full(p.shape, 0.25 if "prelu" in name else 0.0 if name.endswith("bias") else 1.0, np.float32)
-        with torch.no_grad():
-            p.copy_(torch.from_numpy(np.ascontiguousarray(v)))
-
-
 def initialise(model, generator=None):
-    """The same distributions from PyTorch's own generator (for the speed and accuracy runs)."""
+    """Parameters as src/nn/init.ts has them, from PyTorch's own generator (for the speed and accuracy runs)."""
     for name, p in model.named():
         if p.dim() == 4:
             std = math.sqrt(2 / (p.shape[2] * p.shape[3] * p.shape[0]))
