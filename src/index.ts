@@ -103,6 +103,8 @@ export { type Architecture, architectures, create, describeNetwork, models, netw
 export { IrNet, type IrNetOptions, IrUnit } from './models/irNet.ts';
 export { K210Net, type K210NetOptions, Separable } from './models/k210Net.ts';
 export { Bottleneck, MobileFaceNet, type MobileFaceNetOptions } from './models/mobileFaceNet.ts';
+export { InvertedResidual, MobileNetV2, type MobileNetV2Options } from './models/mobileNetV2.ts';
+export { MobileNetV3, type MobileNetV3Options } from './models/mobileNetV3.ts';
 export {
   defaultPreprocessing,
   type FaceNetwork,

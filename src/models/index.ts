@@ -10,6 +10,8 @@ import { denseNet } from './denseNet.ts';
 import { irNet } from './irNet.ts';
 import { k210Net } from './k210Net.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
+import { mobileNetV2 } from './mobileNetV2.ts';
+import { mobileNetV3 } from './mobileNetV3.ts';
 import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
 import { residualAttention } from './residualAttention.ts';
 import { resNet } from './resNet.ts';
@@ -26,6 +28,8 @@ export const models: readonly ModelEntry[] = [
   sphereNet,
   slimResNet,
   residualAttention,
+  mobileNetV2,
+  mobileNetV3,
 ] as unknown as readonly ModelEntry[];
 
 /** A name that `create` knows: a family's, or that of one of its variants. */

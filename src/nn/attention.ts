@@ -13,22 +13,34 @@ import type { TraceContext } from '../plan/trace.ts';
 import { Conv2d, Linear } from './layers.ts';
 import { Module } from './module.ts';
 
+export interface ChannelGateOptions {
+  /** Channels for each one of the hidden layer. Default 16. */
+  readonly reduction?: number;
+  /** Numbers of the hidden layer, in place of what the reduction gives. */
+  readonly hidden?: number;
+  /** Biases of both dense layers. Default false. */
+  readonly bias?: boolean;
+  /** What brings the logits into (0, 1). Default sigmoid. */
+  readonly gate?: (logits: Tensor) => Tensor;
+}
+
 /** One number in (0, 1) for each channel, from two dense layers on [N, C] descriptions of the channels. */
 abstract class ChannelGate extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
-  /** @param reduction channels for each one of the hidden layer (default 16) */
-  constructor(channels: number, reduction = 16) {
+  private readonly gate: (logits: Tensor) => Tensor;
+  constructor(channels: number, { reduction = 16, hidden, bias = false, gate = sigmoid }: ChannelGateOptions = {}) {
     super();
-    const hidden = Math.max(1, Math.floor(channels / reduction));
-    this.fc1 = new Linear(channels, hidden, { bias: false });
-    this.fc2 = new Linear(hidden, channels, { bias: false });
+    const between = hidden ?? Math.max(1, Math.floor(channels / reduction));
+    this.fc1 = new Linear(channels, between, { bias });
+    this.fc2 = new Linear(between, channels, { bias });
+    this.gate = gate;
   }
   protected excite(descriptions: Tensor, ctx: TraceContext): Tensor {
     return this.fc2.call(relu(this.fc1.call(descriptions, ctx)), ctx);
   }
   protected scale(x: Tensor, logits: Tensor): Tensor {
-    return mul(x, sigmoid(reshape(logits, [x.shape[0]!, 1, 1, x.shape[3]!])));
+    return mul(x, this.gate(reshape(logits, [x.shape[0]!, 1, 1, x.shape[3]!])));
   }
 }
 
@@ -59,9 +71,9 @@ export class SpatialAttention extends Module {
 export class Cbam extends Module {
   readonly channel: ChannelAttention;
   readonly spatial = new SpatialAttention();
-  constructor(channels: number, reduction = 16) {
+  constructor(channels: number, options: ChannelGateOptions = {}) {
     super();
-    this.channel = new ChannelAttention(channels, reduction);
+    this.channel = new ChannelAttention(channels, options);
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     return this.spatial.call(this.channel.call(x, ctx), ctx);

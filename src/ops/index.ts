@@ -21,6 +21,7 @@ export {
   floor,
   greater,
   greaterEqual,
+  hardSigmoid,
   hardSwish,
   leakyRelu,
   less,

@@ -228,6 +228,10 @@ export const tanh = pointwise('tanh', (x: Expr) => E.tanh(x), { range: [-3, 3] }
 export const sigmoid = pointwise('sigmoid', (x: Expr) => E.sigmoid(x), { range: [-4, 4] });
 export const relu = pointwise('relu', (x: Expr) => E.where(E.gt(x, 0), x, E.constant(0)));
 export const relu6 = pointwise('relu6', (x: Expr) => E.min(E.max(x, 0), 6), { range: [-4, 9] });
+/** relu6(x + 3)/6, the sigmoid in straight lines.  Howard et al. 2019 (MobileNetV3), section 5.2. */
+export const hardSigmoid = pointwise('hardSigmoid', (x: Expr) => E.mul(E.min(E.max(E.add(x, 3), 0), 6), 1 / 6), {
+  range: [-5, 5],
+});
 /** x·relu6(x + 3)/6.  Howard et al. 2019 (MobileNetV3), section 5.2. */
 export const hardSwish = pointwise('hardSwish', (x: Expr) => E.mul(x, E.mul(E.min(E.max(E.add(x, 3), 0), 6), 1 / 6)), {
   range: [-5, 5],
