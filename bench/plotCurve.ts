@@ -11,13 +11,13 @@ if (!from || !to) {
   console.error('usage: npx node bench/plotCurve.ts CURVE.csv OUT.svg');
   process.exit(2);
 }
-const rows = readFileSync(from, 'utf8')
+const [header = [], ...rows] = readFileSync(from, 'utf8')
   .trim()
   .split('\n')
-  .slice(1)
   .map((l) => l.split(','));
-/** The rows that have a number in a column: 1 is the loss, 3 the accuracy. */
-const series = (name: string, column: number, smooth?: number) => {
+/** The rows that have a number in a column. */
+const series = (name: string, heading: string, smooth?: number) => {
+  const column = header.indexOf(heading);
   const kept = rows.filter((r) => r[column]);
   return {
     name,
@@ -26,9 +26,13 @@ const series = (name: string, column: number, smooth?: number) => {
     ...(smooth ? { smooth } : {}),
   };
 };
+/** A column a set; older logs had one. */
+const sets = header.some((h) => h.startsWith('accuracy/'))
+  ? header.filter((h) => h.startsWith('accuracy/')).map((h) => series(h.slice('accuracy/'.length), h))
+  : [series('verification', 'accuracy')];
 const plots = [
-  linePlot([series('training loss', 1, 9)], { title: 'Loss', xLabel: 'step' }),
-  linePlot([series('verification', 3)], { title: 'Accuracy on people never seen', xLabel: 'step', yFormat: 'percent' }),
+  linePlot([series('training loss', 'loss', 9)], { title: 'Loss', xLabel: 'step' }),
+  linePlot(sets, { title: 'Accuracy on people never seen', xLabel: 'step', yFormat: 'percent' }),
 ];
 // Each plot is an <svg> of its own: side by side in one.
 const [width, height] = [560, 320];

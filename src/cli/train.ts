@@ -39,7 +39,7 @@ export function recipeChanges(words: readonly string[]): Record<string, unknown>
     const [dashed, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
     const key = camel(dashed);
     if (key.startsWith('no') && isBooleanKey(key.charAt(2).toLowerCase() + key.slice(3)) && inline === undefined) {
-      out[key.charAt(2).toLowerCase() + key.slice(3)] = false;
+      out[key.charAt(2).toLowerCase() + key.slice(3)] = new FromText('false');
       continue;
     }
     const next = words[i + 1];

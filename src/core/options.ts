@@ -170,7 +170,7 @@ export function resolveOptions<S extends OptionSpecs>(
 }
 
 /** An option's value as command lines have it. */
-export const showOption = (x: unknown): string => (Array.isArray(x) ? x.join(x.length === 2 ? 'x' : ',') : String(x));
+export const showOption = (x: unknown): string => (Array.isArray(x) ? x.join(',') : String(x));
 
 /** What a text may stand for, most literal first. */
 export function* readings(s: string): Generator<unknown> {

@@ -15,6 +15,8 @@ export interface Evaluator {
   /** Frees its plans; the network stays. */
   dispose(): Promise<void>;
   readonly name: string;
+  /** [height, width] of the pictures. */
+  readonly size: readonly [number, number];
   readonly pairs: Omit<PairRows, 'sources'>;
   /** Pixels of the pictures, in the order of the embeddings. */
   readonly pictures: readonly { readonly source: ImageSource; readonly pixels: Uint8Array }[];
@@ -79,6 +81,7 @@ export async function evaluatorOf(
 
   return {
     name: pairs.name,
+    size: [height, width],
     pairs: input,
     pictures,
     async run() {

@@ -368,12 +368,13 @@ export function recipeKeys(): { key: string; means: string; expects: string; fal
 }
 
 /** A value as the command line would have it. */
-function showValue(x: unknown): string {
-  if (!isRecord(x)) return Array.isArray(x) ? showOption(x) : String(x);
+function showValue(x: unknown, key = ''): string {
+  if (Array.isArray(x)) return x.join(key === 'inputSize' ? 'x' : ',');
+  if (!isRecord(x)) return String(x);
   return Object.entries(x)
     .filter(([, value]) => value !== undefined)
-    .map(([k, value]) => `${k}=${isRecord(value) ? `(${showValue(value)})` : showOption(value)}`)
-    .join(',');
+    .map(([k, value]) => `${k}=${isRecord(value) ? `(${showValue(value)})` : showValue(value, k)}`)
+    .join(' ');
 }
 
 /** The recipe as lines of `key  value`, as `train` prints it; groups with their options. */
@@ -385,4 +386,4 @@ export const recipeLines = (recipe: Recipe): string[] =>
       return [k, [name, showValue(options)].filter(Boolean).join(' ')];
     })
     .filter(([, text]) => text !== '')
-    .map(([k, text]) => `${k.padEnd(19)}${text}`);
+    .map(([k, text]) => `${k.padEnd(21)}${text}`);

@@ -17,7 +17,8 @@ import { alignmentDoubt } from './data.ts';
 import { diagnose } from './diagnose.ts';
 import type { TrainEvent } from './events.ts';
 import type { Recipe, RecipeChanges } from './recipe.ts';
-import { Curve, makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
+import { Recorder } from './recorder.ts';
+import { makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
 import { setUp } from './setup.ts';
 import { startFrom } from './start.ts';
 import { checkpointOf, type Evaluation, type Progress, restore, resumedFrom } from './state.ts';
@@ -191,7 +192,7 @@ async function attempt(
   let phase = frozenAt(progress.step);
   const plan = await step.plan();
   await writeRecipe(out, recipe);
-  const curve = await Curve.open(out, progress.step);
+  const recorder = await Recorder.open(out, recipe, progress.step, validation.names);
   onEvent({
     type: 'start',
     recipe,
@@ -246,6 +247,7 @@ async function attempt(
         if (!reported.has(path)) onEvent({ type: 'bad', file: path, reason });
         reported.add(path);
       }
+      if (number === 0) await recorder.batch(batch, t.network.preprocessing.inputSize, (l) => data.identityName(l));
       const lr = rate(number, progress);
       const result = step.run(batch.images, batch.labels, lr, number);
       result.catch(() => {}); // it is looked at in its turn
@@ -272,13 +274,11 @@ async function attempt(
       loss = result.loss;
 
       const evaluating = evaluatesAfter(done);
-      const row: { step: number; loss?: number; lr?: number; accuracy?: number } = { step: done };
       if (done % recipe.logEverySteps === 0 || done === steps) {
         const seconds = (performance.now() - since.time) / 1000;
         const perStep = seconds / (done - since.step);
-        Object.assign(row, { loss: result.loss, lr });
         const { applied: _, ...figures } = result;
-        onEvent({
+        const line = {
           type: 'step',
           step: done,
           epoch: batch.epoch,
@@ -287,7 +287,9 @@ async function attempt(
           imagesPerSecond: recipe.batch / perStep,
           waitShare: since.waited / 1000 / seconds,
           etaSeconds: (steps - done) * perStep,
-        });
+        } as const;
+        recorder.step(line);
+        onEvent(line);
         since = { time: performance.now(), step: done, waited: 0 };
       }
       let improved = false;
@@ -303,10 +305,9 @@ async function attempt(
           if (found === evaluated[0]) progress = { ...progress, last: evaluation };
           onEvent({ type: 'evaluation', ...evaluation, auc: found.result.auc, eer: found.result.eer });
         }
-        if (accuracy !== undefined) row.accuracy = accuracy;
         since.time += performance.now() - away;
       }
-      if (row.loss !== undefined || row.accuracy !== undefined) curve.add(row);
+      recorder.row(done, evaluating ? evaluated : undefined);
       const ends = endsEarly(progress, recipe);
       if (savesAfter(done)) {
         const away = performance.now();
@@ -319,6 +320,12 @@ async function attempt(
         keep({ checkpoint: await checkpointOf(t, recipe, progress, kernelMode), name: `of step ${done}` });
         secured = performance.now();
       }
+      // After the checkpoint: a disk that is full of pictures costs no step.
+      if (evaluating && evaluated) {
+        const away = performance.now();
+        await recorder.evaluation(evaluated, done, t);
+        since.time += performance.now() - away;
+      }
       if (ends)
         note(
           `step ${done}: no better ${recipe.earlyStop.metric} for ${progress.earlyStop!.bad} evaluations, so the run ends`,
@@ -327,6 +334,7 @@ async function attempt(
   } finally {
     await loader.close();
     step.dispose();
+    await recorder.close();
   }
   if (!finished) await save();
   else {
@@ -338,7 +346,7 @@ async function attempt(
       steps: progress.step,
       kernels: kernelMode,
     };
-    await writeResults(out, recipe, t.network.preprocessing.inputSize, curve, facts, evaluated);
+    await writeResults(out, recipe, recorder.rows, facts, evaluated);
   }
   // The device may go on to other work.
   await validation.dispose();

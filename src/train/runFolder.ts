@@ -1,6 +1,5 @@
-/** What a run leaves in its folder beside the checkpoints: the recipe, the curve as CSV, a report, sample embeddings. */
-import { appendFileSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+/** What a run leaves in its folder beside the checkpoints: the recipe, a report, sample embeddings. */
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import { sourceName } from '../data/dataset.ts';
@@ -8,18 +7,12 @@ import { htmlReport, type ReportPair } from '../evaluate/report.ts';
 import { encodePng } from '../image/encode.ts';
 import { writeNpy } from '../weights/npy.ts';
 import { writeAtomically } from './checkpointFile.ts';
+import type { LogRow } from './logFile.ts';
 import { type Recipe, recipeLines } from './recipe.ts';
+import { type JudgedPair, judgedPairs } from './samples.ts';
 import type { SetResult } from './validation.ts';
 
-const header = 'step,loss,lr,accuracy';
 const text = (s: string) => new TextEncoder().encode(s);
-
-export interface CurveRow {
-  readonly step: number;
-  readonly loss?: number;
-  readonly lr?: number;
-  readonly accuracy?: number;
-}
 
 /** Makes the folder. Throws DataError where it cannot. */
 export async function makeRunFolder(out: string): Promise<void> {
@@ -28,49 +21,6 @@ export async function makeRunFolder(out: string): Promise<void> {
   });
 }
 
-/** The curve of a run, on disk after every row. */
-export class Curve {
-  readonly rows: CurveRow[];
-  private readonly path: string;
-  private constructor(path: string, rows: CurveRow[]) {
-    this.path = path;
-    this.rows = rows;
-  }
-
-  /** Opens the curve of a folder with the rows up to `step`; what a killed run wrote past it will come again. */
-  static async open(out: string, step: number): Promise<Curve> {
-    const path = join(out, 'curve.csv');
-    const old = step > 0 ? await readFile(path, 'utf8').catch(() => '') : '';
-    // A kill may have cut the last line: only lines that end count.
-    const rows = old
-      .split('\n')
-      .slice(1, -1)
-      .map((line) => line.split(','))
-      .filter((cells) => cells.length === 4 && Number(cells[0]) <= step)
-      .map(([s, loss, lr, accuracy]) => ({
-        step: Number(s),
-        ...(loss ? { loss: Number(loss) } : {}),
-        ...(lr ? { lr: Number(lr) } : {}),
-        ...(accuracy ? { accuracy: Number(accuracy) } : {}),
-      }));
-    await writeAtomically(path, text([header, ...rows.map(line), ''].join('\n')));
-    return new Curve(path, rows);
-  }
-
-  add(row: CurveRow): void {
-    this.rows.push(row);
-    try {
-      appendFileSync(this.path, `${line(row)}\n`);
-    } catch (e) {
-      throw new DataError(
-        `writing ${this.path}: ${(e as Error).message}\nFree some space on that disk; the last checkpoint is whole: go on with --resume.`,
-      );
-    }
-  }
-}
-
-const line = ({ step, loss, lr, accuracy }: CurveRow): string => [step, loss ?? '', lr ?? '', accuracy ?? ''].join(',');
-
 export const writeRecipe = (out: string, recipe: Recipe): Promise<void> =>
   writeAtomically(join(out, 'recipe.json'), text(`${JSON.stringify(recipe, null, 2)}\n`));
 
@@ -78,62 +28,53 @@ const picture = (pixels: Uint8Array, [height, width]: readonly [number, number])
   `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels })).toString('base64')}`;
 
 /** Example pairs: the first that are rightly the same, rightly different, and wrong. */
-function examples({ evaluator, result }: SetResult, size: readonly [number, number], count = 12): ReportPair[] {
-  const { left, right, same, folds } = evaluator.pairs;
-  const thresholds = new Map(result.folds.map((f) => [f.fold, f.threshold]));
-  const isCorrect = (i: number) => {
-    const t = thresholds.get(folds[i]!)!;
-    const accepted = result.metric === 'cosine' ? result.scores[i]! > t : result.scores[i]! < t;
-    return accepted === (same[i] === 1);
-  };
-  const firstOf = (wanted: (i: number) => boolean) => {
-    const found: number[] = [];
-    for (let i = 0; i < same.length && found.length < count / 3; i++) if (wanted(i)) found.push(i);
-    return found;
-  };
-  return [
-    ...firstOf((i) => isCorrect(i) && same[i] === 1),
-    ...firstOf((i) => isCorrect(i) && same[i] === 0),
-    ...firstOf((i) => !isCorrect(i)),
-  ].map((i) => ({
-    left: picture(evaluator.pictures[left[i]!]!.pixels, size),
-    right: picture(evaluator.pictures[right[i]!]!.pixels, size),
-    same: same[i] === 1,
-    score: result.scores[i]!,
-    correct: isCorrect(i),
-  }));
+function examples({ evaluator, result }: SetResult, count = 12): ReportPair[] {
+  const { left, right, folds } = evaluator.pairs;
+  const judged = judgedPairs(result, folds);
+  const some = (wanted: (p: JudgedPair) => boolean) => judged.filter(wanted).slice(0, count / 3);
+  return [...some((p) => p.correct && p.same), ...some((p) => p.correct && !p.same), ...some((p) => !p.correct)].map(
+    ({ pair, same, score, correct }) => ({
+      left: picture(evaluator.pictures[left[pair]!]!.pixels, evaluator.size),
+      right: picture(evaluator.pictures[right[pair]!]!.pixels, evaluator.size),
+      same,
+      score,
+      correct,
+    }),
+  );
 }
 
 /** Writes report.html, and the embeddings of the first set's pictures with their names. */
 export async function writeResults(
   out: string,
   recipe: Recipe,
-  size: readonly [number, number],
-  curve: Curve,
+  rows: readonly LogRow[],
   facts: Readonly<Record<string, string | number>>,
   evaluated: readonly SetResult[],
 ): Promise<void> {
-  const losses = curve.rows.filter((r) => r.loss !== undefined);
-  const accuracies = curve.rows.filter((r) => r.accuracy !== undefined);
+  const curveOf = (name: string, of: (r: LogRow) => number | undefined) => {
+    const held = rows.filter((r) => of(r) !== undefined);
+    return { name, x: held.map((r) => r.step), y: held.map((r) => of(r)!) };
+  };
+  const sets = [...new Set(rows.flatMap((r) => Object.keys(r.validation ?? {})))];
+  const accuracy = [
+    curveOf('batch', (r) => r.accuracy),
+    ...sets.map((set) => curveOf(set, (r) => r.validation?.[set])),
+  ].filter((c) => c.x.length > 0);
   const settings = Object.fromEntries(recipeLines(recipe).map((l) => /^(\S+)\s+(.*)$/.exec(l)!.slice(1)));
   const [first] = evaluated;
   const html = htmlReport({
     title: `Training run ${recipe.recipe}`,
     subtitle: out,
     facts: { ...facts, ...settings },
-    loss: [{ name: 'loss', x: losses.map((r) => r.step), y: losses.map((r) => r.loss!) }],
-    ...(accuracies.length
-      ? {
-          accuracy: [{ name: 'verification', x: accuracies.map((r) => r.step), y: accuracies.map((r) => r.accuracy!) }],
-        }
-      : {}),
+    loss: [curveOf('loss', (r) => r.loss)],
+    ...(accuracy.length ? { accuracy } : {}),
     ...(first
       ? {
           verifications: evaluated.map(({ set, evaluator, result }) => ({
             name: `${set} (${evaluator.name}), flip ${recipe.evalFlip}`,
             result,
           })),
-          pairs: examples(first, size),
+          pairs: examples(first),
         }
       : {}),
   });

@@ -3,12 +3,12 @@
  *
  * The one idea: a checkpoint is read as what it is used for, so of a run with averaged weights the averages are taken.
  */
-import { DataError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import { sameShape, showShape } from '../core/shape.ts';
 import type { Variable } from '../core/tensor.ts';
 import { inferenceState, networkOf } from '../models/index.ts';
 import { initialize, loadState, type State, variablesOf } from '../nn/module.ts';
-import { readCheckpoint } from './checkpointFile.ts';
+import { expectArchitecture, readCheckpoint } from './checkpointFile.ts';
 import type { Recipe } from './recipe.ts';
 import type { Teacher, Trainable } from './trainable.ts';
 
@@ -32,14 +32,12 @@ function fitting(variables: readonly Variable[], state: State) {
 export async function startFrom(t: Trainable, recipe: Recipe, note: (text: string) => void): Promise<void> {
   const path = recipe.from;
   if (path === undefined) return;
-  const { tensors, metadata } = await readCheckpoint(path);
+  const checkpoint = await readCheckpoint(path);
+  expectArchitecture(checkpoint, t.network.architecture, path);
+  const { tensors, metadata } = checkpoint;
   const state = inferenceState(tensors, metadata);
   const own = variablesOf(t.network);
   const { fits, others } = fitting(own, state);
-  if (fits.length === 0)
-    throw new DataError(
-      `${path}: expected weights of ${t.network.architecture}, came ${metadata.architecture ?? 'ones that name no network'} of which no tensor fits\nTrain the same --model.`,
-    );
   if (others.length && recipe.fromMissing === 'error')
     // Lists them all by name.
     loadState(own, state, `${path} (--fromMissing fresh lets these start anew)`, { allowExtra: true });

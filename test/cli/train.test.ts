@@ -1,6 +1,15 @@
 /** `facegrad train` as a process: output, exit codes, Ctrl-C, and what it says to bad input. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -8,6 +17,7 @@ import { syntheticFace } from '../../datasets/synthetic.ts';
 import { recipeChanges } from '../../src/cli/train.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { encodePng } from '../../src/image/encode.ts';
+import { resolveRecipe } from '../../src/train/recipe.ts';
 import { readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { cli, facegrad } from '../helpers/killedRuns.ts';
 
@@ -24,16 +34,20 @@ const small =
 
 describe('words to changes of the recipe', () => {
   test('values, flags, dashes and equal signs', () => {
-    expect(
-      recipeChanges(['--lr', '0.2', '--skip-bad', '--maxSteps=7', '--no-flip', '--milestones', '0.5,0.7']),
-    ).toEqual({
+    const read = (...words: string[]) => resolveRecipe('demo', recipeChanges(words));
+    expect(read('--lr', '0.2', '--skip-bad', '--maxSteps=7', '--no-flip', '--milestones', '0.5,0.7')).toMatchObject({
       lr: 0.2,
       skipBad: true,
       maxSteps: 7,
       flip: false,
-      milestones: [0.5, 0.7],
+      schedule: { milestones: [0.5, 0.7] },
     });
-    expect(recipeChanges(['--flip', '--recompute', 'true'])).toEqual({ flip: true, recompute: true });
+    expect(read('--flip', '--recompute', 'true')).toMatchObject({ flip: true, recompute: true });
+    expect(read('--head', 'cosface', '--head.s=20', '--model.input-size', '48x32', '--no-nesterov')).toMatchObject({
+      head: { name: 'cosface', s: 20 },
+      model: { inputSize: [48, 32] },
+      optimizer: { nesterov: false },
+    });
   });
   test.each([
     [['lr', '3'], /expected --key value, got 'lr'/],
@@ -59,7 +73,17 @@ test('a run prints its recipe, JSON lines, and leaves a whole folder; resuming a
   const steps = lines.filter((l) => l.type === 'step');
   expect(steps.map((s) => s.step)).toEqual([2, 4, 6]);
   for (const s of steps)
-    for (const key of ['loss', 'lr', 'gradNorm', 'imagesPerSecond', 'waitShare', 'etaSeconds', 'epoch'])
+    for (const key of [
+      'loss',
+      'hitRate',
+      'marginHitRate',
+      'lr',
+      'gradNorm',
+      'imagesPerSecond',
+      'waitShare',
+      'etaSeconds',
+      'epoch',
+    ])
       expect(Number.isFinite(s[key]), key).toBe(true);
   expect(lines.at(-1)).toMatchObject({ type: 'end', finished: true, steps: 6 });
   for (const name of [
@@ -72,9 +96,18 @@ test('a run prints its recipe, JSON lines, and leaves a whole folder; resuming a
   ])
     expect(existsSync(join(out, name)), name).toBe(true);
   const csv = readFileSync(join(out, 'curve.csv'), 'utf8').trim().split('\n');
-  expect(csv[0]).toBe('step,loss,lr,accuracy');
+  expect(csv[0]).toBe(
+    'step,epoch,loss,accuracy,marginAccuracy,lr,gradNorm,imagesPerSecond,waitShare,seconds,accuracy/synthetic',
+  );
   expect(csv.length).toBe(4);
-  expect(csv[3]).toMatch(/^6,\d+\.\d+,0\.0+2\d*,0\.\d+$|^6,\d+\.\d+,[\d.e-]+,[01](\.\d+)?$/);
+  const cells = csv[3]!.split(',').map(Number);
+  expect(cells).toHaveLength(11);
+  expect(cells.every((x) => Number.isFinite(x))).toBe(true);
+  expect(cells[0]).toBe(6);
+  expect(readdirSync(join(out, 'samples')).sort()).toEqual(
+    expect.arrayContaining(['batch-0000000.jpg', 'synthetic-nearest-0000006.jpg']),
+  );
+  expect(readdirSync(join(out, 'events'))).toHaveLength(1);
 
   const { metadata } = readSafetensors(readFileSync(join(out, 'last.safetensors')));
   expect(metadata).toMatchObject({ format: 'facegrad', version: '1', architecture: 'mobilefacenet', seed: '1' });
@@ -171,7 +204,7 @@ describe('bad input ends in one clear message', () => {
     await refused(['train', join(folder, 'none.json')], 1, /none\.json: expected a recipe file, but ENOENT/);
   });
 
-  test('a checkpoint cut short, or of another architecture', async () => {
+  test('a checkpoint cut short, or of no training run', async () => {
     const out = join(folder, 'damaged');
     mkdirSync(out);
     const path = join(out, 'last.safetensors');
@@ -181,7 +214,7 @@ describe('bad input ends in one clear message', () => {
     await refused(
       ['train', '--out', out, '--resume'],
       1,
-      /last\.safetensors: expected a checkpoint of mobilefacenet, came irresnet50/,
+      /last\.safetensors: expected a checkpoint of a training run, but it holds no recipe/,
     );
     truncateSync(path, 200);
     await refused(['train', '--out', out, '--resume'], 1, /last\.safetensors: .*cut off/);
