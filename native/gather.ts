@@ -327,8 +327,9 @@ function scatterOrdered(
   inner: number,
 ): void {
   if (outer * size * inner === 0) return;
-  // Columns in cache lines; ranges of places only where columns give too few chunks, since each range rereads indices.
-  const colBlock = inner >= 128 ? 64 : inner;
+  // Ranges of whole places where they outnumber the updates, so that clearing them runs through memory in order. Else
+  // columns in cache lines, a share alike of every update; ranges then only where columns give too few chunks.
+  const colBlock = inner >= 128 && size < count ? 64 : inner;
   const colBlocks = Math.ceil(inner / colBlock);
   const wanted = Math.ceil(8 / (outer * colBlocks));
   const worth = Math.ceil(((count + size) * colBlock) / 4096);
