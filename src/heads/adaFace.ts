@@ -5,7 +5,7 @@
  * s·cos θ. Good images (z = 1) are pressed where they are hard, bad ones (z = −1) where they are easy.
  *
  * As in the authors' code lengths are limited to 0.001 to 100, ε is 0.001, the angle θ − m·z is limited to 0 to π, lengths
- * and statistics take no gradient, and every training pass moves μ (20 at first) and σ (100) before they are used:
+ * and statistics take no gradient, and every update moves μ (20 at first) and σ (100) before they are used:
  * μ ← 0.99·μ + 0.01·mean.
  */
 import { number, type Options } from '../core/options.ts';
@@ -71,7 +71,7 @@ export class AdaFace extends Head<typeof options> {
     const before = [this.normMean.tensor, this.normStd.tensor] as const;
     if (!ctx.training) return before;
     const [b] = norms.shape as [number];
-    const { momentum } = this.options;
+    const momentum = this.options.momentum ** ctx.share;
     const average = mean(norms);
     const away = E.sub(E.input(0), E.input(1));
     const squares = sum(elementwise('squaredDistance', E.mul(away, away), [norms, average]));

@@ -4,7 +4,7 @@
  * logit is s·cos θj where it is easy, that is cos θj ≤ cos(θ + m), and s·cos θj·(t + cos θj) where it is hard.
  *
  * t is a moving mean of the target cosines, near 0 at first: hard classes weigh little in the beginning and more later.
- * Every training pass sets t ← 0.99·t + 0.01·mean cos θ before it is used. It takes no gradient.
+ * Every update sets t ← 0.99·t + 0.01·mean cos θ before it is used. It takes no gradient.
  */
 import { number, type Options } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -48,7 +48,7 @@ export class CurricularFace extends Head<typeof options> {
   }
   /** While training, t moves first. */
   protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
-    const { momentum } = this.options;
+    const momentum = this.options.momentum ** ctx.share;
     const rowScalars = ({ targetCos }: ClassCosines): Tensor[] => {
       if (!ctx.training) return [this.t.tensor];
       const moved = E.add(E.mul(E.input(0), momentum), E.mul(E.input(1), 1 - momentum));

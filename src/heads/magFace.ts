@@ -5,7 +5,8 @@
  * λg·mean g(a), g(a) = 1/a + a/ua², rewards length, so that what is easily recognised becomes long: length is quality.
  *
  * Gradients flow through the length into margin and regulariser. As in the authors' code the margin is applied only where
- * the cosine is above 0, unless `easyMargin` is false: then past θ + m = π the logit goes on as ArcFace's.
+ * the cosine is above 0, unless `easyMargin` is false: then past θ + m = π the logit goes on as ArcFace's. The paper has
+ * margins from 0.4, the authors' training script from 0.45.
  */
 import { UsageError } from '../core/errors.ts';
 import { flag, number, type Options } from '../core/options.ts';

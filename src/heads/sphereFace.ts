@@ -4,7 +4,7 @@
  * ‖x‖·cos θ for the others, with ψ(θ) = (−1)^k·cos(mθ) − 2k for θ between kπ/m and (k + 1)π/m.
  *
  * ψ is hard to start from, so the target logit is ‖x‖·(λ·cos θ + ψ(θ))/(1 + λ) with λ = max(λmin, base·(1 + γ·t)^−power)
- * at forward pass t = 1, 2, …: the annealing of the paper's appendix with the numbers of the authors' code (base 1000,
+ * at update t = 1, 2, …: the annealing of the paper's appendix with the numbers of the authors' code (base 1000,
  * γ 0.12, power 1, λmin 5; Face_Pytorch has γ 0.0001 and power 2). t is state, so a resumed run goes on where it was.
  */
 import { number, type Options, oneOf } from '../core/options.ts';
@@ -20,7 +20,7 @@ import { defineLoss, type LossSize } from './loss.ts';
 
 const options = {
   m: oneOf([1, 2, 3, 4], 4, "factor of the target's angle"),
-  lambdaBase: number({ from: 0 }, 1000, 'λ before the first pass'),
+  lambdaBase: number({ from: 0 }, 1000, 'λ before the first update'),
   lambdaGamma: number({ from: 0 }, 0.12, 'speed at which λ falls'),
   lambdaPower: number({ from: 0 }, 1, 'power with which λ falls'),
   lambdaMin: number({ from: 0 }, 5, 'value at which λ stops falling'),
@@ -46,17 +46,17 @@ export const sphereFaceLogits = ({ m = 4 }: Pick<SphereFaceOptions, 'm'> = {}): 
 
 /** The SphereFace head: class centres [C, d], the pass it is at, and the loss. */
 export class SphereFace extends Head<typeof options> {
-  /** Training passes so far. Parts of an accumulated step count one by one. */
+  /** Updates so far. The parts of an accumulated step count as one together. */
   readonly iteration: StateBuffer;
   constructor(given: LossSize & SphereFaceOptions) {
     super('sphereface', options, given);
     this.iteration = new StateBuffer([], 0);
     nameTree(this, 'sphereface');
   }
-  /** While training, the pass is counted first. */
+  /** While training, the update is counted first. */
   protected over(embeddings: Tensor, centres: Tensor, labels: Tensor, ctx: TraceContext): MarginSoftmaxResult {
     const { lambdaBase, lambdaGamma, lambdaPower, lambdaMin } = this.options;
-    const now = ctx.training ? add(this.iteration.tensor, 1) : this.iteration.tensor;
+    const now = ctx.training ? add(this.iteration.tensor, ctx.share) : this.iteration.tensor;
     if (ctx.training) ctx.assign(this.iteration, now);
     const falling = E.mul(E.pow(E.add(E.mul(E.input(0), lambdaGamma), 1), -lambdaPower), lambdaBase);
     const lambda = elementwise('lambda', E.max(falling, lambdaMin), [now]);

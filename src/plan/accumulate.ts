@@ -3,7 +3,7 @@
  *
  * The one idea: the parts are traced one after the other into one graph, each with its own backward pass. State that a
  * part assigns is what the next part reads: running statistics move once per part, as they do in PyTorch when a loop
- * calls the network several times before it steps the optimizer. Batch norm normalises each part by its own moments, so
+ * calls the network several times before it steps the optimizer; what counts or averages updates goes by `ctx.share`. Batch norm normalises each part by its own moments, so
  * an accumulated step is close to, but not, the step of the whole batch.
  */
 import { ShapeError } from '../core/errors.ts';
@@ -37,7 +37,7 @@ export function accumulate(
   const state = new Map<Variable, Tensor>();
   let total: readonly Tensor[] | undefined;
   for (let i = 0; i < parts; i++) {
-    const own = new TraceContext(ctx.training, ctx.key);
+    const own = new TraceContext(ctx.training, ctx.key, ctx.share / parts);
     const results = fn(
       blocks.map((b) => b[i]!),
       own,

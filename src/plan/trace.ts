@@ -24,10 +24,13 @@ export class TraceContext {
   readonly training: boolean;
   /** Random key tensor (int32 [2]) of this call, for dropout; undefined where the call gave none. */
   readonly key: Tensor | undefined;
+  /** What part of an update this pass is: 1/parts where gradients are accumulated. State moves by so much. */
+  readonly share: number;
   readonly assigns = new Map<Variable, Tensor>();
-  constructor(training: boolean, key?: Tensor) {
+  constructor(training: boolean, key?: Tensor, share = 1) {
     this.training = training;
     this.key = key;
+    this.share = share;
   }
   /** The variable holds `value` after the call. Reads in this function see the old numbers. */
   assign(variable: Variable, value: Tensor): void {

@@ -1,6 +1,7 @@
 /** What heads are built on: row scalars from the cosines, several centres per class, blocks of classes, logit curves. */
 import { describe, expect, it } from 'vitest';
 import { compile } from '../../src/compile.ts';
+import { resolveOptions } from '../../src/core/options.ts';
 import { fold, keyOf, normal } from '../../src/core/random.ts';
 import { host, type Tensor } from '../../src/core/tensor.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
@@ -11,6 +12,7 @@ import { arcFaceLogits } from '../../src/heads/arcFace.ts';
 import { combinedMarginLogits } from '../../src/heads/combinedMargin.ts';
 import { cosFaceLogits } from '../../src/heads/cosFace.ts';
 import { targetLogitCurve } from '../../src/heads/head.ts';
+import { createLoss, losses } from '../../src/heads/index.ts';
 import type { LogitCurve } from '../../src/heads/loss.ts';
 import { magFaceLogits } from '../../src/heads/magFace.ts';
 import { SphereFace, sphereFaceLogits } from '../../src/heads/sphereFace.ts';
@@ -115,6 +117,19 @@ describe('the target logit over the angle', () => {
     ])
       expect(falls(fallen.logit)).toBe(true);
   });
+  it('is drawn for every head that has one, with what its options say', () => {
+    const drawn = losses.filter((l) => l.curves);
+    expect(drawn.length).toBeGreaterThanOrEqual(12);
+    for (const { name, options, curves } of drawn) {
+      const lines = curves!(resolveOptions(name, options));
+      expect(new Set(lines.map((l) => l.label)).size, name).toBe(lines.length);
+      for (const line of lines) {
+        const { logit } = targetLogitCurve(line, 37);
+        expect(logit.every(Number.isFinite), name).toBe(true);
+        expect(logit[0]!, name).toBeGreaterThan(logit[18]!);
+      }
+    }
+  });
   it('wants two points', () => {
     expect(() => targetLogitCurve(curve(cosFaceLogits()), 1)).toThrow(
       /points expected a whole number of at least 2, got 1/,
@@ -131,7 +146,7 @@ describe('the state of a head', () => {
     loadState(variablesOf(other), readSafetensors(bytes, 'head').tensors, 'head');
     expect(Array.from(other.iteration.host)).toEqual([1234]);
   });
-  it('moves once per part of an accumulated step', async () => {
+  it('moves by one update in all parts of an accumulated step', async () => {
     const head = initialize(new SphereFace({ classes: 7, embeddingSize: dim }), 1);
     const device = new ReferenceDevice();
     const step = compile(
@@ -143,7 +158,31 @@ describe('the state of a head', () => {
     );
     const data = { x: host(normal(key, 4 * dim), [4, dim]), labels: host(Int32Array.of(0, 6, 3, 2), [4]) };
     const losses = [await step(data), await step(data)].map((r) => r.loss!.data[0]);
-    expect(device.exact(head.iteration)[0]).toBe(4);
+    expect(device.exact(head.iteration)[0]).toBe(2);
     expect(losses[0]).not.toBe(losses[1]);
+  });
+  it.each(['curricularface', 'adaface'])('averages over updates, whatever their parts: %s', async (name) => {
+    const rowsOf = normal(key, 2 * dim);
+    const data = {
+      x: host(Float32Array.of(...rowsOf, ...rowsOf), [4, dim]),
+      labels: host(Int32Array.of(0, 6, 0, 6), [4]),
+    };
+    const movedIn = async (parts: number) => {
+      const head = initialize(createLoss(name, { classes: 7, embeddingSize: dim }, { momentum: 0.5 }), 1);
+      const device = new ReferenceDevice();
+      const step = compile(
+        ({ x, labels }, ctx) => {
+          accumulate([x!, labels!], parts, ctx, ([a, b], own) => [head.loss(a!, b!, own).loss]);
+          return undefined;
+        },
+        { device, training: true },
+      );
+      await step(data);
+      const moved = variablesOf(head).filter((v) => /\.(t|normMean)$/.test(v.name));
+      return moved.map((v) => device.exact(v)[0]!);
+    };
+    const [whole, parts] = [await movedIn(1), await movedIn(2)];
+    expect(whole.length).toBe(1);
+    expect(parts[0]).toBeCloseTo(whole[0]!, 12);
   });
 });
