@@ -118,7 +118,7 @@ export { SlimResNet, type SlimResNetOptions } from './models/slimResNet.ts';
 export { SphereNet, type SphereNetOptions, SphereUnit } from './models/sphereNet.ts';
 export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
 export { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from './nn/attention.ts';
-export { constantInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
+export { constantInit, convFanInInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
 export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, Dropout, Linear, PReLU } from './nn/layers.ts';
 export {
   type Init,
@@ -162,7 +162,6 @@ export {
   warmUp,
 } from './optim/rates.ts';
 export { type RmspropOptions, rmsprop } from './optim/rmsprop.ts';
-export { lrAt, milestoneSteps, type Schedule } from './optim/schedule.ts';
 export {
   type NamedSchedule,
   plateauOf,

@@ -8,6 +8,7 @@
 import { UsageError } from '../core/errors.ts';
 import { number, type Options, oneOf, type ResolvedOptions, resolveOptions, whole } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { convFanInInit } from '../nn/init.ts';
 import { BatchNorm, Conv2d, ConvBlock } from '../nn/layers.ts';
 import { Module, nameTree } from '../nn/module.ts';
 import { concat } from '../ops/movement.ts';
@@ -47,6 +48,9 @@ const options = {
 };
 export type DenseNetOptions = Options<typeof options>;
 
+/** With fan-out, layers of many inputs and few outputs would make maps grow by powers where batch norm does not measure. */
+const init = convFanInInit;
+
 /** A layer's 1×1 convolution has this many times the growth rate of channels. */
 const bottleneck = 4;
 
@@ -60,9 +64,9 @@ export class DenseLayer extends Module {
     super();
     const middle = bottleneck * growth;
     this.bn1 = new BatchNorm(inputs);
-    this.conv1 = new Conv2d(inputs, middle, { kernel: 1 });
+    this.conv1 = new Conv2d(inputs, middle, { kernel: 1, init });
     this.bn2 = new BatchNorm(middle);
-    this.conv2 = new Conv2d(middle, growth, { kernel: 3, padding: 1 });
+    this.conv2 = new Conv2d(middle, growth, { kernel: 3, padding: 1, init });
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     const y = this.conv1.call(relu(this.bn1.call(x, ctx)), ctx);
@@ -77,7 +81,7 @@ class Transition extends Module {
   constructor(inputs: number, outputs: number) {
     super();
     this.bn = new BatchNorm(inputs);
-    this.conv = new Conv2d(inputs, outputs, { kernel: 1 });
+    this.conv = new Conv2d(inputs, outputs, { kernel: 1, init });
   }
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     return avgPool(this.conv.call(relu(this.bn.call(x, ctx)), ctx), { kernel: 2 });
@@ -109,7 +113,7 @@ export class DenseNet extends Module implements FaceNetwork {
     const growth = scaleChannels(growthRate, width);
     let c = 2 * growth;
     const first = face ? { kernel: 3, padding: 1 } : { kernel: 7, stride: 2, padding: 3 };
-    this.stem = new ConvBlock(3, c, { ...first, activation: 'relu' });
+    this.stem = new ConvBlock(3, c, { ...first, init, activation: 'relu' });
     layersOf[depth].forEach((n, block) => {
       if (block > 0) {
         const kept = Math.max(1, Math.floor(c * compression));

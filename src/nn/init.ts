@@ -20,6 +20,12 @@ export const convInit: Init = (key, shape) => {
   return normalInit(Math.sqrt(2 / (kh * kw * out)))(key, shape);
 };
 
+/** Convolution weights: N(0, 2 / (kh·kw·Cin/groups)), He et al. 2015 with fan-in, which keeps the size of maps going forward. */
+export const convFanInInit: Init = (key, shape) => {
+  const [kh, kw, inputs] = shape as [number, number, number, number];
+  return normalInit(Math.sqrt(2 / (kh * kw * inputs)))(key, shape);
+};
+
 /**
  * Uniform in ±sqrt(6 / (fan in + fan out)): Glorot and Bengio 2010, eq. 16. The last two axes are in and out; those before
  * them are a convolution's kernel, which both fans count.
