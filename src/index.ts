@@ -116,7 +116,13 @@ export { ResidualAttentionNet, type ResidualAttentionOptions } from './models/re
 export { ResNet, type ResNetOptions, ResNetUnit } from './models/resNet.ts';
 export { SlimResNet, type SlimResNetOptions } from './models/slimResNet.ts';
 export { SphereNet, type SphereNetOptions, SphereUnit } from './models/sphereNet.ts';
-export { type LayerSummary, type NetworkSummary, summarize } from './models/summary.ts';
+export {
+  type ActivationBytes,
+  activationBytes,
+  type LayerSummary,
+  type NetworkSummary,
+  summarize,
+} from './models/summary.ts';
 export { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from './nn/attention.ts';
 export { constantInit, convFanInInit, convInit, normalInit, xavierUniform } from './nn/init.ts';
 export { BatchNorm, Conv2d, type Conv2dOptions, ConvBlock, Dropout, Linear, PReLU } from './nn/layers.ts';

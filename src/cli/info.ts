@@ -1,22 +1,24 @@
-/** `facegrad info`: parameters and multiply-adds of a network, layer by layer; of a weights file also where it is from. */
+/**
+ * `facegrad info`: parameters, multiply-adds and activation memory of a network, layer by layer; of a weights file also
+ * where it is from. Takes every option of every network, as the registry describes them.
+ */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import { architectures, create, networkOf } from '../models/index.ts';
+import { nearest, readOption, showOption } from '../core/options.ts';
+import { type Architecture, architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
-import { summarize } from '../models/summary.ts';
+import { activationBytes, summarize } from '../models/summary.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
-import { print, printJson } from './output.ts';
+import { count, print, printJson, size } from './output.ts';
 import { storedThreshold } from './threshold.ts';
 
 interface InfoFlags {
   readonly json?: boolean;
-  readonly embeddingSize?: string;
-  readonly inputSize?: string;
-  readonly width?: string;
+  readonly list?: boolean;
 }
 
 interface Described {
@@ -25,35 +27,48 @@ interface Described {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Options of the network from the command line; the network itself checks their sense. */
-function networkOptions(flags: InfoFlags): Record<string, unknown> {
-  const number = (name: string, s: string): number => {
-    const n = s.trim() === '' ? Number.NaN : Number(s);
-    if (Number.isNaN(n)) throw new UsageError(`info: --${name} expected a number, got '${s}'\nExample: --${name} 1.`);
-    return n;
-  };
+const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
+const dashed = (s: string) => s.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+
+/** `--key value`, `--key=value`, `--flag` and `--no-flag` as options of the network; the network checks their sense. */
+function networkOptions({ family: { options: specs } }: Architecture, words: readonly string[]) {
   const out: Record<string, unknown> = {};
-  if (flags.embeddingSize !== undefined) out.embeddingSize = number('embedding-size', flags.embeddingSize);
-  if (flags.width !== undefined) out.width = number('width', flags.width);
-  if (flags.inputSize !== undefined) {
-    const sides = /^(\d+)x(\d+)$/.exec(flags.inputSize);
-    if (!sides)
-      throw new UsageError(
-        `info: --input-size expected HEIGHTxWIDTH, got '${flags.inputSize}'\nExample: --input-size 112x96.`,
-      );
-    out.inputSize = [Number(sides[1]), Number(sides[2])];
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (!word.startsWith('--'))
+      throw new UsageError(`info: expected --option value, got '${word}'\nPut the option before its value.`);
+    const [name, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
+    const key = camel(name);
+    const isFlag = (k: string) => Object.hasOwn(specs, k) && specs[k]!.accepts(true);
+    const positive = camel(name.replace(/^no-/, ''));
+    if (positive !== key && inline === undefined && isFlag(positive)) {
+      out[positive] = false;
+      continue;
+    }
+    const next = words[i + 1];
+    const value = inline ?? (next === undefined || next.startsWith('--') ? undefined : words[++i]!);
+    if (value === undefined && !isFlag(key) && Object.hasOwn(specs, key))
+      throw new UsageError(`info: --${name} expected ${specs[key]!.expects}, got nothing\nGive the value after it.`);
+    if (value === undefined) out[key] = true;
+    else out[key] = Object.hasOwn(specs, key) ? readOption(specs[key]!, value) : value;
   }
   return out;
 }
 
-async function describe(model: string, flags: InfoFlags): Promise<Described> {
+async function describe(model: string, words: readonly string[]): Promise<Described> {
   if (architectures.has(model.toLowerCase())) {
-    const network = create(model, networkOptions(flags));
+    const network = create(model, networkOptions(architectureOf(model), words));
     return { network, preprocessing: network.preprocessing, metadata: {} };
   }
-  if (!existsSync(model))
+  if (!existsSync(model)) {
+    const near = nearest(model, [...architectures.keys()]);
     throw new UsageError(
-      `info: expected a weights file or one of the networks ${[...architectures.keys()].join(', ')}, got '${model}'\nCheck the spelling or the path.`,
+      `info: expected a network's name or a weights file, got '${model}'\nDid you mean '${near}'? Without a name, info lists all networks.`,
+    );
+  }
+  if (words.length)
+    throw new UsageError(
+      `info: expected no options for a weights file, got '${words[0]}'\nLeave it out: the file says what its network's options are.`,
     );
   const bytes = await readFile(model).catch((e) => {
     throw ioError(`reading weights ${model}`, e);
@@ -64,8 +79,7 @@ async function describe(model: string, flags: InfoFlags): Promise<Described> {
   return { network, preprocessing, metadata };
 }
 
-const withCommas = (n: number): string => n.toLocaleString('en-US');
-const millions = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : withCommas(n));
+const millions = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : count(n));
 
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((r) => r[c]!.length)));
@@ -78,9 +92,65 @@ function table(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-async function info(model: string, flags: InfoFlags): Promise<void> {
-  const { network, preprocessing, metadata } = await describe(model, flags);
+/** Every network with a line of meaning; families first, each followed by its variants. */
+function list(json: boolean | undefined): void {
+  const all = [...architectures.values()];
+  if (json) {
+    printJson(
+      all.map(({ name, means, family, preset }) => ({
+        name,
+        means,
+        family: family.name,
+        source: family.source,
+        options: Object.fromEntries(
+          Object.entries(family.options).map(([key, { means: what, expects, fallback }]) => [
+            key,
+            { means: what, expects, default: (preset as Record<string, unknown>)[key] ?? fallback },
+          ]),
+        ),
+      })),
+    );
+    return;
+  }
+  const width = Math.max(...all.map(({ name }) => name.length)) + 2;
+  for (const family of models) {
+    print(`${family.name.padEnd(width)}${family.means} (${family.source})`);
+    for (const { name, means } of all.filter((a) => a.family === family && a.name !== family.name))
+      print(`  ${name.padEnd(width)}${means}`);
+  }
+  print('\nfacegrad info NAME describes one; facegrad info NAME --help lists its options.');
+}
+
+/** What a network's options are, with the values that its name stands for. */
+function optionHelp(name: string | undefined): string {
+  const about = name === undefined ? undefined : architectures.get(name.toLowerCase());
+  const lines = [''];
+  if (!about) {
+    lines.push(`Networks: ${models.map((m) => m.name).join(', ')}, and names for usual settings of them (--list).`);
+    lines.push('facegrad info NAME --help lists the options of a network.');
+  } else {
+    const { family, preset } = about;
+    lines.push(`Options of ${about.name} (--option value), ${family.source}:`);
+    for (const [key, { means, expects, fallback }] of Object.entries(family.options)) {
+      const value = (preset as Record<string, unknown>)[key] ?? fallback;
+      lines.push(
+        `  --${dashed(key).padEnd(20)}${means}: ${expects}${value === undefined ? '' : ` (default ${showOption(value)})`}`,
+      );
+    }
+  }
+  lines.push('', 'Multiply-adds are those of convolutions and matrix products, for one image.');
+  return lines.join('\n');
+}
+
+async function info(model: string | undefined, flags: InfoFlags, words: readonly string[]): Promise<void> {
+  if (model === undefined || flags.list) {
+    if (words.length) throw new UsageError(`info: expected no options of a list, got '${words[0]}'\nName a network.`);
+    list(flags.json);
+    return;
+  }
+  const { network, preprocessing, metadata } = await describe(model, words);
   const summary = summarize(network);
+  const memory = activationBytes(network);
   if (flags.json) {
     const verification = storedThreshold(metadata);
     printJson({
@@ -89,6 +159,7 @@ async function info(model: string, flags: InfoFlags): Promise<void> {
       preprocessing,
       parameters: summary.parameters,
       multiplyAdds: summary.multiplyAdds,
+      activationBytes: memory,
       layers: summary.layers,
       ...(verification && { verification }),
     });
@@ -101,21 +172,18 @@ async function info(model: string, flags: InfoFlags): Promise<void> {
       l.name,
       l.type,
       l.output.join('x'),
-      withCommas(l.parameters),
-      l.multiplyAdds ? withCommas(l.multiplyAdds) : '',
+      count(l.parameters),
+      l.multiplyAdds ? count(l.multiplyAdds) : '',
     ]),
-    [
-      'in all',
-      '',
-      String(network.options.embeddingSize),
-      withCommas(summary.parameters),
-      withCommas(summary.multiplyAdds),
-    ],
+    ['in all', '', String(network.options.embeddingSize), count(summary.parameters), count(summary.multiplyAdds)],
   ];
   print(table(rows).join('\n'));
   print('');
   print(
-    `${network.architecture}: ${withCommas(summary.parameters)} parameters, ${millions(summary.multiplyAdds)} multiply-adds an image`,
+    `${network.architecture}: ${count(summary.parameters)} parameters, ${millions(summary.multiplyAdds)} multiply-adds an image`,
+  );
+  print(
+    `Activations: ${size(memory.training)} an image in training, ${size(memory.inference)} at inference (what the plan stores, without the room that kernels need)`,
   );
   print(
     `Input: ${w}x${h} pixels, ${preprocessing.colourOrder}, (x - ${preprocessing.mean}) * ${Number(preprocessing.scale.toPrecision(6))}`,
@@ -130,12 +198,21 @@ async function info(model: string, flags: InfoFlags): Promise<void> {
 export function register(program: Command): void {
   program
     .command('info')
-    .description('describe a network: its size and cost, layer by layer')
-    .argument('<model>', `a network's name (${[...architectures.keys()].join(', ')}) or a weights file`)
-    .option('--embedding-size <n>', 'of a network given by name')
-    .option('--input-size <HxW>', 'of a network given by name')
-    .option('--width <factor>', 'on the channel counts, of a network given by name')
-    .option('--json', 'architecture, options, preprocessing, parameters, multiplyAdds, layers as JSON')
-    .addHelpText('after', '\nMultiply-adds are those of convolutions and matrix products, for one image.')
-    .action(info);
+    .description('describe a network: its size and cost, layer by layer; without a name, list the networks')
+    .argument('[model]', "a network's name or a weights file")
+    .usage('[model] [--option value …]')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .option('--list', 'all networks with a line of what they are')
+    .option(
+      '--json',
+      'as JSON: architecture, options, preprocessing, parameters, multiplyAdds, activationBytes, layers',
+    )
+    .addHelpText('after', ({ command }) => optionHelp(command.args[0]))
+    .action((model: string | undefined, flags: InfoFlags, command: Command) => {
+      // Options of networks are unknown to the parser and come as words; one before the name would be taken for it.
+      if (model?.startsWith('--'))
+        throw new UsageError(`info: expected a network's name or a weights file, got '${model}'\nName it first.`);
+      return info(model, flags, command.args.slice(1));
+    });
 }

@@ -1,16 +1,21 @@
 /**
- * What a network costs: parameters and multiply-adds, in all and layer by layer.
+ * What a network costs: parameters and multiply-adds, in all and layer by layer, and the memory of its activations.
  *
  * The one idea: nothing is counted by hand. The network is traced once in inference mode and the op records say what
  * each convolution and matrix product costs; a layer is a module with variables of its own, and an op belongs to the
- * layer whose variable it reads. Additions, activations and normalisations are not multiply-adds, as in the papers.
+ * layer whose variable it reads. Additions, activations and normalisations are not multiply-adds, as in the papers. The
+ * memory is that of the plan: what it stores, placed as it would be, and not what it computes again.
  */
 import { type Shape, sizeOf } from '../core/shape.ts';
 import { type Node, type Variable, variableOp } from '../core/tensor.ts';
-import { ancestors } from '../grad.ts';
-import { modulesOf, Parameter } from '../nn/module.ts';
+import { ancestors, grad } from '../grad.ts';
+import { modulesOf, Parameter, parametersOf } from '../nn/module.ts';
 import type { Op } from '../ops/define.ts';
-import { rootsOf, trace } from '../plan/trace.ts';
+import { sum } from '../ops/reduce.ts';
+import { place } from '../plan/arena.ts';
+import { fuse } from '../plan/fuse.ts';
+import { lower } from '../plan/lower.ts';
+import { type Graph, rootsOf, trace } from '../plan/trace.ts';
 import type { FaceNetwork } from './network.ts';
 
 export interface LayerSummary {
@@ -60,4 +65,42 @@ export function summarize(network: FaceNetwork): NetworkSummary {
     multiplyAdds: nodes.reduce((n, x) => n + multiplyAddsOf(x), 0),
     layers,
   };
+}
+
+/** Bytes of device memory for the activations of one image. */
+export interface ActivationBytes {
+  /** In a step that computes the gradients of all parameters: kept for the backward pass, and their gradients. */
+  readonly training: number;
+  readonly inference: number;
+}
+
+/** Bytes that the plan of a graph stores between its inputs and its outputs, without the kernels' own temporaries. */
+function stepBytes(graph: Graph): number {
+  const { homes, bytes } = lower(fuse(graph), { step: () => {}, copy: () => {} });
+  return place(homes.flatMap((h, id) => (h.kind === 'step' ? [{ ...h, bytes: bytes[id]! }] : []))).bytes;
+}
+
+/** A batch beside which what does not grow with it (gradients of parameters) is nothing. Only shapes are computed. */
+const largeBatch = 2 ** 20;
+
+/**
+ * Activation memory by the plan: the share of each image in that of a large batch. Parameters, their gradients and what the
+ * optimizer keeps do not grow with the batch and are not in it; nor is the room that single kernels need while they run.
+ */
+export function activationBytes(network: FaceNetwork): ActivationBytes {
+  const [h, w] = network.preprocessing.inputSize;
+  const parameters = parametersOf(network);
+  const perImage = (training: boolean): number => {
+    const graph = trace(
+      ({ x }, ctx) => {
+        const y = network.call(x!, ctx);
+        if (!training) return y;
+        return Object.fromEntries(grad(sum(y), parameters).map((g, i) => [String(i), g]));
+      },
+      { x: { shape: [largeBatch, h, w, 3], dtype: 'f32' }, key: { shape: [2], dtype: 'i32' } },
+      training,
+    );
+    return Math.round(stepBytes(graph) / largeBatch);
+  };
+  return { training: perImage(true), inference: perImage(false) };
 }

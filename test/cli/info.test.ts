@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
+import { architectures } from '../../src/models/index.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
 import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
 
@@ -24,6 +25,48 @@ it('MobileFaceNet by name', async () => {
   expect(human.code).toBe(0);
   expect(human.stdout).toMatch(/^blocks\.0\.expand\.conv +Conv2d +56x48x128 +8,192 +22,020,096$/m);
   expect(human.stdout).toMatch(/Input: 96x112 pixels/);
+  expect(human.stdout).toMatch(
+    /^Activations: \d+ MB an image in training, 2\.\d MB at inference \(what the plan stores/m,
+  );
+});
+
+it('takes every option of the network, in both spellings, and flags as such', async () => {
+  const words = ['--blocks', '2,8,16,4', '--firstExpansion=1', '--linears', '--no-widen', '--bn-eps', '2e-5', '--json'];
+  const { code, stdout } = await facegrad(['info', 'mobilefacenet-512', '--inputSize', '96x96', ...words]);
+  expect(code).toBe(0);
+  const info = JSON.parse(stdout);
+  expect(info.options).toMatchObject({
+    embeddingSize: 512,
+    output: 'linear',
+    inputSize: [96, 96],
+    blocks: [2, 8, 16, 4],
+    firstExpansion: 1,
+    linears: true,
+    widen: false,
+    bnEps: 2e-5,
+  });
+  expect(info.layers.some((l: { name: string }) => l.name === 'stemLinear.conv')).toBe(true);
+  expect(info.layers.some((l: { name: string }) => l.name === 'head.conv')).toBe(false);
+  expect(info.activationBytes.training).toBeGreaterThan(info.activationBytes.inference);
+});
+
+it('lists the networks, and the options of one with the values that its name stands for', async () => {
+  const { code, stdout } = await facegrad(['info']);
+  expect(code).toBe(0);
+  expect(stdout).toBe((await facegrad(['info', '--list'])).stdout);
+  for (const { name, means } of architectures.values())
+    expect(
+      stdout.split('\n').some((l) => l.trimStart().startsWith(`${name} `) && l.includes(means)),
+      name,
+    ).toBe(true);
+  const all = JSON.parse((await facegrad(['info', '--list', '--json'])).stdout);
+  expect(all.map((n: { name: string }) => n.name)).toEqual([...architectures.keys()]);
+  const y2 = all.find((n: { name: string }) => n.name === 'mobilefacenet-y2');
+  expect(y2).toMatchObject({ family: 'mobilefacenet', options: { embeddingSize: { default: 256 } } });
+  const help = (await facegrad(['info', 'mobilefacenet-y2', '--help'])).stdout;
+  for (const option of Object.keys(y2.options))
+    expect(help).toContain(`--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} `);
+  expect(help).toMatch(/--blocks .*\(default 2,8,16,4\)/);
 });
 
 it('a network by its short name', async () => {
@@ -53,17 +96,30 @@ it('a weights file, with its evaluation', async () => {
   expect(code).toBe(0);
   expect(stdout).toMatch(/Verified: 90\.00 % \(lfw, 60 pairs, insightface, flip sum\), cosine threshold 0\.250/);
   const info = JSON.parse((await facegrad(['info', path, '--json'])).stdout);
-  expect(info.options).toEqual({ embeddingSize: 16, inputSize: [32, 32], width: 0.125 });
+  expect(info.options).toMatchObject({ embeddingSize: 16, inputSize: [32, 32], width: 0.125 });
   expect(info.verification.cosine).toBe(0.25);
 });
 
 it('bad input: one clear message and exit code', async () => {
   const cases: [string[], number, RegExp][] = [
-    [['info'], 2, /missing required argument 'model'/],
-    [['info', 'mobilefacnet'], 2, /one of the networks mobilefacenet, ir, .*, got 'mobilefacnet'/],
-    [['info', 'mobilefacenet', '--input-size', '50'], 2, /--input-size expected HEIGHTxWIDTH, got '50'/],
-    [['info', 'mobilefacenet', '--input-size', '50x50'], 2, /multiples of 16, got 50x50/],
-    [['info', 'mobilefacenet', '--width', 'wide'], 2, /--width expected a number, got 'wide'/],
+    [
+      ['info', 'mobilefacnet'],
+      2,
+      /network's name or a weights file, got 'mobilefacnet'\nDid you mean 'mobilefacenet'\?/,
+    ],
+    [
+      ['info', 'mobilefacenet', '--input-size', '50'],
+      2,
+      /inputSize expected HEIGHTxWIDTH in multiples of 16, .*got "50"/,
+    ],
+    [['info', 'mobilefacenet', '--input-size', '50x50'], 2, /multiples of 16, .*got "50x50"/],
+    [['info', 'mobilefacenet', '--width', 'wide'], 2, /width expected a number above 0, got "wide"/],
+    [['info', 'mobilefacenet', '--width'], 2, /--width expected a number above 0, got nothing/],
+    [['info', 'mobilefacenet', '--exapnsion', '2'], 2, /got 'exapnsion'\nDid you mean 'expansion'\?/],
+    [['info', 'ir-18', '--blocks', '2'], 2, /^facegrad: ir: expected options among depth, .*, got 'blocks'/],
+    [['info', 'mobilefacenet', 'width', '2'], 2, /expected --option value, got 'width'/],
+    [['info', '--width', '2'], 2, /expected a network's name or a weights file, got '--width'/],
+    [['info', folder, '--width', '2'], 2, /expected no options for a weights file, got '--width'/],
     [['info', folder], 1, /reading weights .*EISDIR/],
   ];
   const bad = join(folder, 'bad.safetensors');
