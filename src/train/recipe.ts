@@ -97,6 +97,8 @@ function checkField(key: FieldKey, value: unknown, where: string): unknown {
   );
 }
 
+const mayBeMissing = (key: FieldKey): boolean => v.safeParse(fields[key].schema as v.GenericSchema, undefined).success;
+
 const nameOfSet = (path: string): string => path.replace(/^.*[\\/]|\.[^.\\/]*$/g, '') || path;
 
 /** One layer of changes with shorthands written out and unknown keys refused. */
@@ -123,7 +125,9 @@ function layerOf(changes: RecipeChanges, where: string): Record<string, unknown>
           `${where}: '${key}' expected options ${Object.keys(plainGroups[key].options).join(', ')}, got ${show(value)}\nWrite --${key}.${Object.keys(plainGroups[key].options)[0]} VALUE, or a record in a file.`,
         );
       for (const [o, x] of Object.entries(value)) put(key, o, x);
-    } else if (isField(key)) out[key] = checkField(key, value, where);
+    } else if (isField(key))
+      // null takes away what a recipe below gives, where a key may be missing at all.
+      out[key] = value === null && mayBeMissing(key) ? undefined : checkField(key, value, where);
     else
       throw new UsageError(
         `${where}: expected a key of the recipe, got '${key}'\nDid you mean '${nearest(key, allKeys)}'? The keys are: ${keyOrder.join(', ')}.`,

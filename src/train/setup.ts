@@ -1,5 +1,5 @@
 /** What every run begins with, from a recipe: the data, what is trained, the batches, and how long it goes. */
-import { DataError } from '../core/errors.ts';
+import { DataError, UsageError } from '../core/errors.ts';
 import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { createLoader, type Loader } from '../data/load/loader.ts';
@@ -7,6 +7,7 @@ import { parseAugment } from '../image/augment.ts';
 import { initialize } from '../nn/module.ts';
 import { trainingData } from './data.ts';
 import type { Recipe } from './recipe.ts';
+import { readyRecipes } from './recipes.ts';
 import { teacherOf } from './start.ts';
 import { headFor, networkFor, type Trainable, termsFor, trainable } from './trainable.ts';
 
@@ -46,6 +47,16 @@ export function checkLabels(data: Dataset): void {
   }
 }
 
+/** Throws UsageError where a ready recipe lacks what only its user can give. */
+export function checkNeeds(recipe: Recipe): void {
+  const given = { data: recipe.data, from: recipe.from, 'distillation.teacher': recipe.distillation.teacher };
+  for (const key of readyRecipes[recipe.recipe]?.needs ?? [])
+    if (given[key] === undefined)
+      throw new UsageError(
+        `recipe ${recipe.recipe}: expected --${key} PATH, got none\nIt is for ${key === 'data' ? 'real pictures: pass a data set' : 'weights of yours: pass a checkpoint'}.`,
+      );
+}
+
 export interface Setup {
   readonly data: Dataset;
   /** With the numbers that the seed gives. */
@@ -64,6 +75,7 @@ export async function setUp(
   recipe: Recipe,
   { workers }: { readonly workers?: number | undefined } = {},
 ): Promise<Setup> {
+  checkNeeds(recipe);
   const data = await trainingData(recipe);
   checkLabels(data);
   stepsPerEpochOf(recipe, data);

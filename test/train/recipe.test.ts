@@ -141,6 +141,13 @@ decayRules: { "@norm": 0 }
   });
 });
 
+test('null takes away what the extended recipe gives, where a key may be missing', () => {
+  expect(resolveRecipe('demo').maxSteps).toBe(1500);
+  expect(resolveRecipe('demo', { maxSteps: null }).maxSteps).toBeUndefined();
+  expect(resolveRecipe('casia-mobilefacenet-xiaoccer')).toMatchObject({ epochs: 70, model: { inputSize: [112, 96] } });
+  expect(resolveRecipe('casia-mobilefacenet-xiaoccer').maxSteps).toBeUndefined();
+});
+
 test('extends may name a file, relative to the one that says so, but not itself', () => {
   const files: Record<string, string> = { 'b.yaml': 'extends: demo\nlr: 0.2\nbatch: 16', 'c.yaml': 'extends: c.yaml' };
   const read = (path: string) => ({ text: files[path]!, where: path });
