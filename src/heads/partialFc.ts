@@ -1,14 +1,13 @@
 /**
- * Partial FC: An, Zhu, Gao, Xiao, Zhao, Feng, Wu, Qin, Zhang, Zhang, Fu 2020, "Partial FC: Training 10 Million Identities on
- * a Single Machine" (arXiv 2010.05222), and An, Deng, Guo, Feng, Zhu, Yang, Liu 2022, "Killing Two Birds with One Stone:
- * Efficient and Robust Training of Face Recognition CNNs by Partial FC" (arXiv 2203.15565, eq. 4). A training step takes
- * the softmax over a sample of the classes: those of the batch and random others, a fixed number together. The papers find
- * that a tenth of the classes is enough.
+ * Partial FC: An, Zhu, Xiao, Wu, Zhang, Gao, Qin, Zhang, Fu 2020, "Partial FC: Training 10 Million Identities on a Single
+ * Machine" (arXiv 2010.05222), and An, Deng, Guo, Feng, Zhu, Yang, Liu 2022, "Killing Two Birds with One Stone: Efficient
+ * and Robust Training of Face Recognition CNNs by Partial FC" (arXiv 2203.15565). A training step takes the softmax over a
+ * sample of the classes: those of the batch and random others, a fixed number together. The papers use 0.1 to 0.3 of them.
  *
  * The one idea: a draw in the graph. Every class gets a uniform number, those of the batch get 2, and the k largest are
  * the sample: k distinct classes, all positives among them, every set of others equally likely, nothing done by the host.
- * The loss over the sample is the head's own on gathered centres; the others get no gradient. (Decay and momentum, which
- * are the optimizer's, still move them; the authors' code moves momentum of sampled centres only.)
+ * The loss over the sample is the head's own on gathered centres; the others have gradient 0. Decay and momentum, which
+ * are the optimizer's, still move them, where the authors' code leaves them alone until they are sampled.
  */
 import { UsageError } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';

@@ -9,12 +9,14 @@ import { createLoss, losses } from '../../src/heads/index.ts';
 import { sampleClasses, sampleSize } from '../../src/heads/partialFc.ts';
 import { initialize } from '../../src/nn/module.ts';
 import { keyData, TraceContext } from '../../src/plan/trace.ts';
+import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
 import {
   type Batch,
   bitDifference,
   complaints,
   dataOf,
   exactly,
+  gpuFactor,
   outOfBound,
   runOn,
   truthOf,
@@ -150,6 +152,16 @@ describe('a head over a sample', () => {
       await device.dispose();
     },
   );
+
+  it.runIf(runGpu)('runs on WebGPU: the same sample, and ArcFace over it', async () => {
+    const device = await openGpuDevice();
+    const want = await exact(sampleOf(12));
+    expect(complaints(await runOn(device, sampleOf(12)), (r) => bitDifference(r, want.get(r.name)!))).toEqual([]);
+    const pass = passOf(make('arcface', 0.5, { s: 8 }));
+    const truth = await truthOf(pass);
+    expect(complaints(await runOn(device, pass), (r) => outOfBound(r, truth, gpuFactor))).toEqual([]);
+    await device.dispose();
+  });
 
   it('takes all classes outside training', async () => {
     const loss = (head: Head): Batch => ({
