@@ -65,12 +65,6 @@ const block = (inputs: number, outputs: number, conv: ConvBlockOptions): ConvBlo
 /** Identity, or every other pixel: a 1×1 pool. */
 const subsample = (x: Tensor, stride: number): Tensor => (stride > 1 ? maxPool(x, { kernel: 1, stride }) : x);
 
-/** TensorFlow's SAME padding of n pixels: the odd pixel comes after. */
-function samePadding(n: number, kernel: number, stride: number): [number, number] {
-  const total = Math.max(0, (Math.ceil(n / stride) - 1) * stride + kernel - n);
-  return [Math.floor(total / 2), Math.ceil(total / 2)];
-}
-
 interface UnitOptions {
   readonly inputs: number;
   readonly outputs: number;
@@ -183,11 +177,8 @@ export class SlimResNet extends Module implements FaceNetwork {
   /** Normalised images [N, H, W, 3] to embeddings [N, d], not normalised. Training with dropout takes a key. */
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
     let y = this.stem.call(x, ctx); // v2-m [N, H, W, 64], else [N, H/2, W/2, 64]
-    if (this.options.version !== 'v2-m') {
-      const [top, bottom] = samePadding(y.shape[1]!, 3, 2);
-      const [left, right] = samePadding(y.shape[2]!, 3, 2);
-      y = maxPool(y, { kernel: 3, stride: 2, padding: [top, bottom, left, right] }); // [N, H/4, W/4, 64]
-    }
+    // TensorFlow's SAME padding of an even size: one pixel, after the others.
+    if (this.options.version !== 'v2-m') y = maxPool(y, { kernel: 3, stride: 2, padding: [0, 1, 0, 1] }); // [N, H/4, W/4, 64]
     for (const u of this.units) y = u.call(y, ctx); // v2-m [N, H/16, W/16, C], else [N, H/32, W/32, C]
     return this.output.call(y, ctx);
   }
