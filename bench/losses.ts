@@ -8,6 +8,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { UsageError } from '../src/core/errors.ts';
 import { enableFastKernels } from '../src/device/v8.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
 import { type Recipe, type RecipeChanges, resolveRecipe } from '../src/train/recipe.ts';
@@ -163,6 +164,11 @@ export async function benchLosses(o: LossBenchOptions): Promise<LossReport> {
   }
   const report = (): LossReport => ({ machine, commit: commitOf(), settings: shown, rows });
   const wanted = { ...cases, ...(o.teacher === undefined ? {} : { 'arcface + distillation': distilled(o.teacher) }) };
+  for (const name of o.only ?? [])
+    if (!Object.hasOwn(wanted, name))
+      throw new UsageError(
+        `--only: expected some of ${Object.keys(wanted).join(', ')}, got '${name}'\nCheck the spelling.`,
+      );
   for (const [name, changes] of Object.entries(wanted)) {
     if (o.only && !o.only.includes(name)) continue;
     if (rows.some((r) => r.name === name)) continue;

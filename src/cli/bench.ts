@@ -8,6 +8,11 @@ import { wholeOption } from './options.ts';
 import { print, printJson } from './output.ts';
 
 interface BenchFlags {
+  readonly pairs?: string;
+  readonly images?: string;
+  readonly teacher?: string;
+  readonly epochs?: string;
+  readonly only?: string;
   readonly data?: string;
   readonly device?: string;
   readonly threads?: string;
@@ -37,6 +42,7 @@ const means: Readonly<Record<WorkName, string>> = {
 
 const dataMeans =
   'decoding of JPEG next to other decoders, reading each data format, batches, and whether training waits for them';
+const lossesMeans = 'every loss on one budget: accuracy on people who are in no training set';
 const tuneMeans = "choose the tiles of WebGPU's matrix products on this adapter, and write them to kernels/tiles.ts";
 
 function checkFile(name: 'out' | 'trace', file: string | undefined): void {
@@ -156,7 +162,43 @@ async function dataWork(works: readonly string[], flags: BenchFlags): Promise<vo
   else if (out !== undefined) print(`Written: ${out}`);
 }
 
+/** `bench losses`: accuracies, not times, so it takes few of the options. */
+async function lossesWork(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.length > 1)
+    throw new UsageError(
+      `bench losses: expected nothing else, got ${works.join(', ')}\nMeasure the rest in another run.`,
+    );
+  const { data, pairs, images, teacher, epochs, only, threads, out, json, torch: _torch, ...others } = flags;
+  for (const name of Object.keys(others))
+    throw new UsageError(
+      `bench losses: expected --data, --pairs, --images, --teacher, --epochs, --only, --threads, --out or --json, got --${name}\nLeave it out.`,
+    );
+  checkFile('out', out);
+  const [e, t] = [wholeOption('epochs', epochs), wholeOption('threads', threads)];
+  const { benchLosses } = await import('../../bench/losses.ts');
+  const report = await benchLosses({
+    ...(data === undefined ? {} : { data }),
+    ...(pairs === undefined ? {} : { pairs }),
+    ...(images === undefined ? {} : { images }),
+    ...(teacher === undefined ? {} : { teacher }),
+    ...(e === undefined ? {} : { epochs: e }),
+    ...(t === undefined ? {} : { threads: t }),
+    ...(only === undefined ? {} : { only: only.split(',').map((name) => name.trim()) }),
+    ...(out === undefined ? {} : { out }),
+    log: (line) => process.stderr.write(`${line}\n`),
+    ...(json ? {} : { print }),
+  });
+  if (json) printJson(report);
+  else if (out !== undefined) print(`Written: ${out}`);
+}
+
 async function bench(works: readonly string[], flags: BenchFlags): Promise<void> {
+  if (works.includes('losses')) return lossesWork(works, flags);
+  for (const name of ['pairs', 'images', 'teacher', 'epochs', 'only'] as const)
+    if (flags[name] !== undefined)
+      throw new UsageError(
+        `--${name}: expected with bench losses alone, got ${works.join(', ') || 'no work'}\nLeave it out.`,
+      );
   if (works.includes('data')) return dataWork(works, flags);
   if (flags.data !== undefined)
     throw new UsageError(`--data: expected with bench data alone, got ${works.join(', ') || 'no work'}\nLeave it out.`);
@@ -165,7 +207,7 @@ async function bench(works: readonly string[], flags: BenchFlags): Promise<void>
   for (const w of works)
     if (!Object.hasOwn(means, w))
       throw new UsageError(
-        `bench: expected one of ${Object.keys(means).join(', ')}, data or tune, got '${w}'\nName what to measure, or nothing for all but peers.`,
+        `bench: expected one of ${Object.keys(means).join(', ')}, data, losses or tune, got '${w}'\nName what to measure, or nothing for all but peers.`,
       );
   const { out, trace, profile, torch, install } = flags;
   const devices = devicesOf(flags, works);
@@ -223,14 +265,19 @@ export function register(program: Command): void {
     .option('--rounds <n>', 'turns of engines that are compared (default: 3)')
     .option('--profile', 'forward, train: a table of kernels with calls, time, share, GFLOP/s, GB/s')
     .option('--trace <file>', 'forward, train: every kernel call, for chrome://tracing and ui.perfetto.dev')
-    .option('--data <set>', 'data: the pictures to measure with (default: synthetic faces)')
+    .option('--data <set>', 'data, losses: the pictures to measure with (default: synthetic faces)')
+    .option('--pairs <file>', 'losses: pairs to evaluate on (default: synthetic people)')
+    .option('--images <set>', 'losses: the set of their pictures')
+    .option('--teacher <file>', 'losses: weights of a teacher, for distillation')
+    .option('--epochs <n>', 'losses: passes over the data (default: 4)')
+    .option('--only <names>', 'losses: some of the cases, separated by commas')
     .option('--no-torch', 'train: leave PyTorch out')
     .option('--install', 'peers, data: install what is compared with without asking, about 500 MB')
     .option('--json', 'machine, commit, results and summaries as JSON')
     .option('--out <file>', 'also write that JSON to a file')
     .addHelpText(
       'after',
-      `\nWorks:\n${Object.entries({ ...means, data: dataMeans, tune: tuneMeans })
+      `\nWorks:\n${Object.entries({ ...means, data: dataMeans, losses: lossesMeans, tune: tuneMeans })
         .map(([w, m]) => `  ${w.padEnd(width)}  ${m}`)
         .join(
           '\n',

@@ -4,6 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import { pairsOf, refolded } from '../data/openPairs.ts';
 import { needFar } from '../evaluate/metrics.ts';
 import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
+import { subEmbedding } from '../heads/multiFace.ts';
 import { loadEmbedder } from '../node.ts';
 import { checkPairs, pairRows } from '../train/evaluation.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
@@ -19,12 +20,28 @@ interface EvalFlags extends DeviceChoice {
   readonly flip: string;
   readonly far: string;
   readonly folds?: string;
+  readonly subEmbedding?: string;
   readonly landmarks?: string;
   readonly json?: boolean;
 }
 
 const protocols: readonly Protocol[] = ['insightface', 'cosine'];
 const percent = (x: number, digits = 2): string => `${(100 * x).toFixed(digits)} %`;
+
+/** The slice `i/n` of every embedding, i from 1; of both where two are concatenated. */
+function sliced(
+  { embeddings, dim }: { readonly embeddings: Float32Array; readonly dim: number },
+  size: number,
+  which: string | undefined,
+): { readonly embeddings: Float32Array; readonly dim: number } {
+  if (which === undefined) return { embeddings, dim };
+  const [i, n] = (/^(\d+)\/(\d+)$/.exec(which) ?? []).slice(1).map(Number);
+  if (i === undefined || n === undefined || i < 1 || i > n || size % n)
+    throw new UsageError(
+      `--sub-embedding: expected i/n with i from 1 to n and n a divisor of the embedding size ${size}, got '${which}'\nExample: --sub-embedding 1/2.`,
+    );
+  return { embeddings: subEmbedding(embeddings, size, n, i - 1), dim: dim / n };
+}
 
 async function evaluate(flags: EvalFlags): Promise<void> {
   const protocol = oneOf('protocol', flags.protocol, protocols);
@@ -47,7 +64,8 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   const embedder = await loadEmbedder(flags.weights, { device });
   try {
     const start = performance.now();
-    const { embeddings, dim } = await embedPictures(embedder, sources, flip, flags.landmarks);
+    const whole = await embedPictures(embedder, sources, flip, flags.landmarks);
+    const { embeddings, dim } = sliced(whole, embedder.embeddingSize, flags.subEmbedding);
     const seconds = (performance.now() - start) / 1000;
     const result = verify({ embeddings, dim, ...input }, protocol, far);
     const { accuracy, std, auc, eer, valAtFar, threshold, metric } = result;
@@ -111,6 +129,7 @@ export function register(program: Command): void {
     )
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'sum')
     .option('--folds <n>', 'contiguous folds of equal size, in place of those that the set names')
+    .option('--sub-embedding <i/n>', 'score slice i of n alone, as networks trained with MultiFace have them')
     .option('--far <rate>', 'false accept rate that VAL is given at', '1e-3')
     .option('--json', 'protocol, flip, pairs, accuracy, std, auc, eer, valAtFar, threshold as JSON');
   addDeviceOptions(command).action(evaluate);

@@ -26,12 +26,12 @@ function lineOf(e: TrainEvent): string | undefined {
         'Recipe',
         ...recipeLines(e.recipe).map((l) => `  ${l}`),
         `Data: ${e.data}, ${e.images} pictures of ${e.classes} people`,
-        `Network: ${e.parameters} parameters; a step needs ${e.stepMegabytes} MB`,
+        `Network: ${e.parameters} parameters${e.frozen ? `, ${e.frozen} of them frozen` : ''}; a step needs ${e.stepMegabytes} MB`,
         `Device: ${e.device}; compiled in ${e.compileMs} ms`,
         e.fromStep > 0 ? `Going on after step ${e.fromStep} of ${e.steps}` : `${e.steps} steps`,
       ].join('\n');
     case 'evaluation':
-      return `step ${e.step}: verification ${percent(e.accuracy)} ± ${percent(e.std)} (${e.data}, ${e.pairs} pairs, ${e.protocol}, flip ${e.flip}), AUC ${e.auc.toFixed(4)}, EER ${percent(e.eer)}`;
+      return `step ${e.step}: ${e.set ?? 'verification'} ${percent(e.accuracy)} ± ${percent(e.std)} (${e.data}, ${e.pairs} pairs, ${e.protocol}, flip ${e.flip}), AUC ${e.auc.toFixed(4)}, EER ${percent(e.eer)}`;
     case 'bad':
       return `skipped: ${e.reason.split('\n')[0]}`;
     case 'note':
@@ -46,7 +46,7 @@ function plainReporter(): Reporter {
     onEvent(e) {
       if (e.type === 'step')
         print(
-          `step ${e.step}  epoch ${e.epoch}  loss ${e.loss.toFixed(4)}  lr ${short(e.lr)}  grad ${short(e.gradNorm)}  hits ${percent(e.hitRate)}  ${e.imagesPerSecond.toFixed(1)} images/s  waiting ${(100 * e.waitShare).toFixed(0)} %  ${showDuration(e.etaSeconds)} left`,
+          `step ${e.step}  epoch ${e.epoch}  loss ${e.loss.toFixed(4)}  lr ${short(e.lr)}  grad ${short(e.gradNorm)}  accuracy ${percent(e.hitRate)}${e.marginHitRate === undefined ? '' : ` (${percent(e.marginHitRate)} with margin)`}  ${e.imagesPerSecond.toFixed(1)} images/s  waiting ${(100 * e.waitShare).toFixed(0)} %  ${showDuration(e.etaSeconds)} left`,
         );
       else if (e.type === 'saved') print(`step ${e.step}: saved ${e.path}`);
       else {
@@ -60,14 +60,14 @@ function plainReporter(): Reporter {
 
 function barReporter(): Reporter {
   const bar = newBar(
-    '{bar} {value}/{total} | loss {loss} | lr {lr} | {rate} images/s | {left} left',
+    '{bar} {value}/{total} | loss {loss} | accuracy {accuracy} | lr {lr} | {rate} images/s | {left} left',
     process.stdout,
     true,
   );
   const compiling = newBar('{bar} {value}/{total} kernels | {eta} s left', process.stdout);
   let total = 0;
   let at = 0;
-  let payload = { loss: '–', lr: '–', rate: '–', left: '–' };
+  let payload = { loss: '–', accuracy: '–', lr: '–', rate: '–', left: '–' };
   const show = (text: string) => {
     bar.stop();
     print(text);
@@ -89,6 +89,7 @@ function barReporter(): Reporter {
         at = e.step;
         payload = {
           loss: e.loss.toFixed(3),
+          accuracy: percent(e.hitRate),
           lr: short(e.lr),
           rate: e.imagesPerSecond.toFixed(1),
           left: showDuration(e.etaSeconds),

@@ -49,7 +49,7 @@ const text = (pairs: typeof list, header = '2\t8') =>
 const pairs = join(folder, 'pairs.txt');
 writeFileSync(pairs, text(list));
 
-async function expected(protocol: Protocol, flip: Flip) {
+async function expected(protocol: Protocol, flip: Flip, slice?: readonly [i: number, n: number]) {
   const device = await WasmDevice.create({ threads: 1 });
   const e = await loadEmbedder(bytes, { device });
   const all = Array.from({ length: people * shots }, (_, i) => picture(Math.floor(i / shots), i % shots));
@@ -57,9 +57,20 @@ async function expected(protocol: Protocol, flip: Flip) {
   await e.dispose();
   await device.dispose();
   const row = (p: number, s: number) => p * shots + s - 1;
+  const [i, n] = slice ?? [1, 1];
+  /** Columns of slice i of every 16 numbers. */
+  const kept = Array.from({ length: combined.dim }, (_, c) => c).filter(
+    (c) => Math.floor(((c % 16) * n) / 16) === i - 1,
+  );
+  const rows = combined.embeddings.length / combined.dim;
+  const embeddings = Float32Array.from({ length: rows * kept.length }, (_, k) => {
+    const [r, c] = [Math.floor(k / kept.length), k % kept.length];
+    return combined.embeddings[r * combined.dim + kept[c]!]!;
+  });
   return verify(
     {
-      ...combined,
+      embeddings,
+      dim: kept.length,
       left: list.map((p) => row(p.a, p.n)),
       right: list.map((p) => row(p.b, p.m)),
       same: list.map((p) => p.a === p.b),
@@ -99,6 +110,19 @@ it.each([
   expect(got.accuracy).toBeGreaterThan(0.9);
 });
 
+it.each([
+  ['insightface', 'sum', '2/4'],
+  ['cosine', 'concat', '1/2'],
+] as const)('one sub-embedding: %s, %s, %s', async (protocol, flip, which) => {
+  const args = ['eval', '--weights', weights, '--images', images, '--pairs', pairs, '--protocol', protocol];
+  const { stdout } = await facegrad([...args, '--flip', flip, '--sub-embedding', which, '--json']);
+  const got = JSON.parse(stdout);
+  const [i, n] = which.split('/').map(Number) as [number, number];
+  const want = await expected(protocol, flip, [i, n]);
+  for (const key of ['accuracy', 'auc', 'threshold'] as const) expect(got[key], key).toEqual(want[key]);
+  expect(got.threshold).not.toEqual((await expected(protocol, flip)).threshold);
+});
+
 it('speaks to people', async () => {
   const { stdout } = await facegrad(['eval', '--weights', weights, '--images', images, '--pairs', pairs]);
   expect(stdout).toMatch(/32 pairs of 24 pictures, 2 folds; protocol insightface, flip sum/);
@@ -117,6 +141,12 @@ it('bad input: file, line and what to do', async () => {
     [['--pairs', cut], 1, /cut\.txt: .*holds 20/],
     [['--pairs', join(folder, 'no.txt')], 1, /no\.txt: expected a pairs file/],
     [['--pairs', pairs, '--protocol', 'lfw'], 2, /--protocol: expected insightface, cosine, got 'lfw'/],
+    [
+      ['--pairs', pairs, '--sub-embedding', '1/3'],
+      2,
+      /--sub-embedding: expected i\/n .* divisor of the embedding size 16/,
+    ],
+    [['--pairs', pairs, '--sub-embedding', '3/2'], 2, /--sub-embedding: expected i\/n/],
     [['--pairs', pairs, '--far', '0'], 2, /false accept rate over 0/],
   ] as [string[], number, RegExp][]) {
     const ended = await facegrad(['eval', '--weights', weights, '--images', images, ...args]);
