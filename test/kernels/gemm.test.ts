@@ -227,9 +227,9 @@ describe('workgroups', () => {
       side /= strides.get(i) ?? 1;
       push(b.project);
     });
-    push(net.head);
+    push(net.head!);
     side = 1;
-    push(net.embedding);
+    push(net.embedding as ConvBlock);
     return list;
   }
   it('of the weight gradients at batch 32 are at least 256', () => {

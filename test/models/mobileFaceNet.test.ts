@@ -67,11 +67,11 @@ it('without a last layer the embedding is as long as asked: the convolution that
 it('initial weights of the convolutions: by fan-out, by fan-in, or by both', () => {
   const deviation = (init: 'fanOut' | 'fanIn' | 'xavier', i: number) => {
     const w = initialize(new MobileFaceNet({ init }), 1).blocks[i]!.expand.conv.weight;
-    const squares = w.host.reduce((s, v) => s + v * v, 0);
+    const values = Array.from(w.host);
     return {
-      found: Math.sqrt(squares / w.size),
+      found: Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / w.size),
       n: w.size,
-      largest: w.host.reduce((m, v) => Math.max(m, Math.abs(v)), 0),
+      largest: Math.max(...values.map(Math.abs)),
     };
   };
   // blocks.5 goes from 64 to 256 channels.
