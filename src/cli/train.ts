@@ -1,23 +1,16 @@
 /** `facegrad train`: a recipe, changes to it on the command line, and a run folder. */
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import {
-  checkText,
-  FromText,
-  isBooleanKey,
-  type Recipe,
-  recipeKeys,
-  recipeMeaning,
-  recipeNames,
-  resolveRecipe,
-} from '../train/recipe.ts';
-import { isRecipeFile, readRecipe } from '../train/recipeFile.ts';
+import { type Recipe, recipeNames } from '../train/recipe.ts';
+import { isRecipeFile } from '../train/recipeFile.ts';
+import { indented } from './columns.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { wholeOption } from './options.ts';
 import { exitCodes, print, printJson } from './output.ts';
 import { reporterFor } from './progress.ts';
+import { keyHelp, recipeChanges, startRecipe } from './recipeWords.ts';
 
 interface TrainFlags extends DeviceChoice {
   readonly out?: string;
@@ -27,50 +20,16 @@ interface TrainFlags extends DeviceChoice {
   readonly workers?: string;
 }
 
-const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
-
-/** `--key value`, `--key=value`, `--flag` and `--no-flag` for keys of the recipe; both camelCase and dashes. */
-export function recipeChanges(words: readonly string[]): Record<string, unknown> {
-  const out: Record<string, unknown> = {};
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    if (!word.startsWith('--'))
-      throw new UsageError(`train: expected --key value, got '${word}'\nPut the key of the recipe before its value.`);
-    const [dashed, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
-    const key = camel(dashed);
-    if (key.startsWith('no') && isBooleanKey(key.charAt(2).toLowerCase() + key.slice(3)) && inline === undefined) {
-      out[key.charAt(2).toLowerCase() + key.slice(3)] = new FromText('false');
-      continue;
-    }
-    const next = words[i + 1];
-    const hasValue = inline !== undefined || (next !== undefined && !next.startsWith('--'));
-    if (!hasValue && !isBooleanKey(key)) {
-      checkText(key, '', `--${dashed}`); // names an unknown key, or what the known one expects
-      throw new UsageError(`--${dashed}: expected a value after it, got none\nExample: --lr 0.1.`);
-    }
-    const raw = inline ?? (hasValue ? words[++i]! : 'true');
-    checkText(key, raw, `--${dashed}`);
-    out[key] = new FromText(raw);
-  }
-  return out;
-}
-
-/** The recipe a name or a file gives, with changes. */
-const startRecipe = (from: string, changes: Readonly<Record<string, unknown>>): Recipe =>
-  isRecipeFile(from) ? readRecipe(from, changes) : resolveRecipe(from, changes, 'train');
-
-const keyHelp = (): string =>
+const help = (): string =>
   [
     '',
-    'Recipes:',
-    ...recipeNames.map((name) => `  ${name.padEnd(24)}${recipeMeaning(name)}`),
+    'Recipes (facegrad recipes says what they are and prints one):',
+    indented(recipeNames.join(', ')),
     '',
-    'Keys of the recipe (--key value):',
-    ...recipeKeys().map(
-      ({ key, means, expects, fallback }) =>
-        `  --${key.padEnd(22)}${means}: ${expects}${fallback ? ` (default ${fallback})` : ''}`,
-    ),
+    'Keys of a recipe, as --key value, in camelCase or with dashes. facegrad options lists networks, losses,',
+    'optimizers and schedules; facegrad options NAME the options of one.',
     '',
+    keyHelp(),
     'Exit codes: 0 done, 1 failure, 2 usage, 3 diverged, 130 stopped by Ctrl-C (a checkpoint is saved).',
   ].join('\n');
 
@@ -129,7 +88,8 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
       onEvent(e) {
         // Not before the new run is known to start: what is refused leaves the old one as it was.
         if (e.type === 'start' && e.fromStep === 0 && flags.overwrite && !resuming)
-          for (const name of ['last.safetensors', 'best.safetensors']) rmSync(join(out, name), { force: true });
+          for (const name of readdirSync(out))
+            if (/^(last|best|step-\d+)\.safetensors$/.test(name)) rmSync(join(out, name), { force: true });
         reporter.onEvent(e);
       },
       ...(resuming ? { resumeFrom: source } : {}),
@@ -158,7 +118,7 @@ export function register(program: Command): void {
   const command = program
     .command('train')
     .description('train a face network by a recipe')
-    .argument('[recipe]', `a recipe's name (${recipeNames.join(', ')}) or a YAML or JSON file of one`)
+    .argument('[recipe]', `a recipe's name or a YAML or JSON file of one`)
     .option(
       '--out <folder>',
       'the run folder: checkpoints, curve, report (default: runs/<recipe>, or that of the checkpoint)',
@@ -169,7 +129,7 @@ export function register(program: Command): void {
     .option('--workers <n>', 'threads that read pictures')
     .allowUnknownOption(true)
     .allowExcessArguments(true)
-    .addHelpText('after', keyHelp());
+    .addHelpText('after', help);
   addDeviceOptions(command).action(async (recipe: string | undefined, flags: TrainFlags, self: Command) => {
     const named = recipe !== undefined && !recipe.startsWith('--');
     await run(named ? recipe : undefined, flags, self.args.slice(named ? 1 : 0));

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { syntheticFace } from '../../datasets/synthetic.ts';
-import { recipeChanges } from '../../src/cli/train.ts';
+import { recipeChanges } from '../../src/cli/recipeWords.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { encodePng } from '../../src/image/encode.ts';
 import { resolveRecipe } from '../../src/train/recipe.ts';
