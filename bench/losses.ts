@@ -171,8 +171,9 @@ export async function benchLosses(o: LossBenchOptions): Promise<LossReport> {
     if (JSON.stringify(old.settings) === JSON.stringify(shown)) rows.push(...old.rows);
   }
   const report = (): LossReport => ({ machine, commit: commitOf(), settings: shown, rows });
-  const wanted = {
-    ...cases,
+  const [s, f] = o.data === undefined ? ([24, 0.4] as const) : ([32, 1] as const);
+  const wanted: Readonly<Record<string, RecipeChanges>> = {
+    ...casesOf(s, f),
     ...(o.teacher === undefined ? {} : { 'arcface + distillation': distilled(o.teacher, s) }),
   };
   for (const name of o.only ?? [])
