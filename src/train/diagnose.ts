@@ -30,6 +30,7 @@ const unitOf = (path: string): string => moduleOf(`${path}.weight`);
 /**
  * The error to stop with: names the first module whose weights, output or gradient is not finite.
  * @param step number of the step, from 1
+ * @param frozen parameters that the step does not train
  */
 export async function diagnose(
   t: Trainable,
@@ -39,8 +40,9 @@ export async function diagnose(
   labels: Int32Array,
   step: number,
   result: StepResult,
+  frozen: ReadonlySet<Parameter> = new Set(),
 ): Promise<NumericsError> {
-  const { network, head, optimizer } = t;
+  const { network, head, terms, optimizer } = t;
   const [h, w] = network.preprocessing.inputSize;
   const say = (what: string) =>
     new NumericsError(
@@ -64,10 +66,13 @@ export async function diagnose(
         },
         () => network.call(preprocess(x!, network.preprocessing), ctx),
       );
-      const { loss } = head.loss(embeddings, y!, ctx);
+      const losses = [
+        [recipe.head.name, head.loss(embeddings, y!, ctx).loss],
+        ...terms.map(({ name, loss }) => [name, loss.loss(embeddings, y!, ctx).loss] as const),
+      ] as const;
       // Several modules of a unit share its name; one that is not finite makes all not finite.
       const units = new Map<string, Tensor>();
-      for (const [path, out] of [...seen, [recipe.head.name, loss] as const]) {
+      for (const [path, out] of [...seen, ...losses]) {
         const before = units.get(path);
         units.set(path, before ? add(before, probe(out)) : probe(out));
       }
@@ -77,8 +82,11 @@ export async function diagnose(
   );
   const gradients = compile(
     ({ images: x, labels: y, keys }) => {
-      const g = lossAndGradients(t, recipe, x!, y!, new TraceContext(true), { keys: keys! }).gradients;
-      return Object.fromEntries(optimizer.parameters.map((p, i) => [p.name, probe(g[i]!)]));
+      const g = lossAndGradients(t, recipe, x!, y!, new TraceContext(true), {
+        keys: keys!,
+        frozen,
+      }).gradients;
+      return Object.fromEntries(optimizer.parameters.flatMap((p, i) => (g[i] ? [[p.name, probe(g[i])]] : [])));
     },
     { device, training: true },
   );

@@ -29,7 +29,7 @@ const kinds: Readonly<Record<string, (p: Place) => boolean>> = {
 export const patternHelp = `a name with * for anything, or ${Object.keys(kinds).join(', ')}`;
 
 const matches = (pattern: string, place: Place): boolean => {
-  const kind = kinds[pattern];
+  const kind = Object.hasOwn(kinds, pattern) ? kinds[pattern] : undefined;
   if (kind) return kind(place);
   const escaped = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`^${escaped.join('.*')}$`).test(place.parameter.name);
@@ -59,12 +59,17 @@ export class ParameterSet {
     return found;
   }
 
-  /** The factor of each parameter: that of the last pattern that fits, 1 where none does. */
-  factors(key: string, rules: Readonly<Record<string, number>>): (p: Parameter) => number {
+  /**
+   * The factor of each parameter: that of the last pattern that fits, 1 where none does.
+   * @param strict throws UsageError for a name that fits none; one set of rules may else be for several networks
+   */
+  factors(key: string, rules: Readonly<Record<string, number>>, strict = false): (p: Parameter) => number {
     const factors = new Map<Parameter, number>();
     for (const [pattern, factor] of Object.entries(rules)) {
-      if (pattern.startsWith('@') && !kinds[pattern]) this.refuse(key, pattern);
-      for (const place of this.places) if (matches(pattern, place)) factors.set(place.parameter, factor);
+      const fitting = this.places.filter((p) => matches(pattern, p));
+      if (pattern.startsWith('@') ? !Object.hasOwn(kinds, pattern) : strict && fitting.length === 0)
+        this.refuse(key, pattern);
+      for (const { parameter } of fitting) factors.set(parameter, factor);
     }
     return (p) => factors.get(p) ?? 1;
   }

@@ -11,6 +11,7 @@ import { parse as parseYaml } from 'yaml';
 import { UsageError } from '../core/errors.ts';
 import { entryOf, nearest, readings, readOption, resolveOptions, showOption } from '../core/options.ts';
 import { losses } from '../heads/index.ts';
+import { schedules } from '../optim/schedules.ts';
 import {
   type FieldKey,
   fields,
@@ -93,13 +94,18 @@ function checkField(key: FieldKey, value: unknown, where: string): unknown {
   const got = value instanceof FromText ? value.text : value;
   const kind = Array.isArray(got) ? 'a list' : got === null ? 'null' : typeof got;
   throw new UsageError(
-    `${where}: '${key}' expected ${expects}, got ${show(got)} (${kind})\nIt is the ${means}. Give it such a value.`,
+    `${where}: '${key}' expected ${expects}, got ${show(got)} (${kind})\nIts meaning: ${means}. Give it such a value.`,
   );
 }
 
 const mayBeMissing = (key: FieldKey): boolean => v.safeParse(fields[key].schema as v.GenericSchema, undefined).success;
 
-const nameOfSet = (path: string): string => path.replace(/^.*[\\/]|\.[^.\\/]*$/g, '') || path;
+const nameOfSet = (path: string): string =>
+  path
+    .replace(/^.*[\\/](?=.)|\.[^.\\/]*$/g, '')
+    .replace(/[^\p{L}\p{N} ._+-]/gu, '_')
+    .replace(/^[^\p{L}\p{N}]+/u, '')
+    .slice(0, 64) || 'set';
 
 /** One layer of changes with shorthands written out and unknown keys refused. */
 function layerOf(changes: RecipeChanges, where: string): Record<string, unknown> {
@@ -113,7 +119,7 @@ function layerOf(changes: RecipeChanges, where: string): Record<string, unknown>
   for (const [key, value] of Object.entries(rest)) {
     if (value === undefined) continue;
     const short = Object.hasOwn(shorthands, key) ? shorthands[key] : undefined;
-    const [group, option] = key.split('.') as [string, string | undefined];
+    const [, group = '', option] = /^([^.]*)\.([^.]*)$/.exec(key) ?? [];
     if (short) put(...short, value);
     else if (option !== undefined && (isNamed(group) || isPlain(group))) put(group, option, value);
     else if (isNamed(key)) {
@@ -250,8 +256,64 @@ function checkTogether(r: Recipe, where: string): void {
       `expected a batch of ${people} people with ${images} pictures each, got batch ${r.batch}`,
       `Pass --batch ${people * images!}.`,
     );
+  if (people !== undefined && r.accumulate > 1 && (people % r.accumulate || people / r.accumulate < 2))
+    fail(
+      `expected parts of a batch that hold at least 2 of its ${people} people whole, got accumulate ${r.accumulate}`,
+      'Change --accumulate or --sampler.people.',
+    );
   if (r.freezeEpochs > 0 && r.freeze.length === 0)
     fail("'freezeEpochs' needs something to freeze", 'Pass --freeze @backbone.');
+  const { teacher, weight } = r.distillation;
+  if (teacher !== undefined && weight === 0)
+    fail("'distillation' expected a weight above 0 for its teacher, got 0", 'Leave the teacher out.');
+  if (r.headWeight === 0 && teacher === undefined && !Object.values(r.terms).some((t) => t.weight > 0))
+    fail(
+      "'headWeight' 0 leaves nothing to learn from: there are no terms and no teacher",
+      'Pass a --headWeight above 0, --terms, or --distillation.teacher.',
+    );
+  checkResults(r, fail);
+  checkNames(Object.keys(r.validation), fail);
+}
+
+type Fail = (message: string, advice: string) => never;
+
+/** What goes by results needs evaluations during the run, and an accuracy where it looks at one. */
+function checkResults(r: Recipe, fail: Fail): void {
+  const byResults: [string, unknown][] = [
+    ...(entryOf('schedule', schedules, r.schedule.name).byResults
+      ? [[`schedule ${r.schedule.name}`, r.schedule.metric] as [string, unknown]]
+      : []),
+    ...(r.earlyStop.patience > 0 ? [['earlyStop', r.earlyStop.metric] as [string, unknown]] : []),
+  ];
+  const none = Object.keys(r.validation).length === 0 && (r.evalIdentities === 0 || r.data !== undefined);
+  for (const [what, metric] of byResults) {
+    if (r.evalEverySteps === 0)
+      fail(`${what} goes by results during the run, but 'evalEverySteps' is 0`, 'Pass --evalEverySteps 1000.');
+    if (metric === 'accuracy' && none)
+      fail(
+        `${what} goes by the accuracy, but the run has no validation set`,
+        `Pass --validation NAME=FILE, or --${what.split(' ')[0]}.metric loss.`,
+      );
+  }
+}
+
+/** Names of validation sets are parts of file names, columns and tags, so they are plain and differ by more than case. */
+function checkNames(names: readonly string[], fail: Fail): void {
+  const seen = new Map<string, string>();
+  for (const name of names) {
+    if (!/^[\p{L}\p{N}][\p{L}\p{N} ._+-]{0,63}$/u.test(name) || /^batch( with margin)?$/.test(name))
+      fail(
+        `'validation' expected names of up to 64 letters, digits, spaces and . _ + - that begin with a letter or digit and are not 'batch', got ${JSON.stringify(name)}`,
+        'Rename the set: --validation lfw=FILE.',
+      );
+    const plain = name.toLowerCase().replaceAll(' ', '_');
+    if (seen.has(plain))
+      fail(
+        `'validation' expected names that differ by more than case and spaces, got ${JSON.stringify(seen.get(plain))} and ${JSON.stringify(name)}`,
+        'Rename one of them.',
+      );
+    seen.set(plain, name);
+  }
 }
 
 /**
@@ -278,7 +340,7 @@ function readyLayers(name: string): Record<string, unknown>[] {
 function recordIn(text: string, where: string): Record<string, unknown> {
   let found: unknown;
   try {
-    found = parseYaml(text, { maxAliasCount: 100 });
+    found = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' });
   } catch (e) {
     throw new UsageError(
       `${where}: expected a recipe as YAML or JSON, but ${(e as Error).message.split('\n')[0]}\nCorrect the file.`,
@@ -333,15 +395,15 @@ export function savedRecipe(json: string, where: string, changes: RecipeChanges 
 
 /** True for keys that take true or false, so that `--flip` alone can mean true. */
 export function isBooleanKey(key: string): boolean {
-  if (key === 'easyMargin' || key === 'nesterov' || key.includes('.')) return true;
+  const [group = '', option] = key.split('.');
+  if (key === 'easyMargin' || key === 'nesterov') return true;
+  if (option !== undefined) return isNamed(group) || isPlain(group);
   return isField(key) && v.safeParse(fields[key].schema as v.GenericSchema, true).success;
 }
 
 /** Throws UsageError where the command line's key is none, or its text is nothing that the key takes. */
 export function checkText(key: string, raw: string, where: string): void {
-  const [group = ''] = key.split('.');
-  if (!allKeys.includes(key) && !(key.includes('.') && (isNamed(group) || isPlain(group))))
-    layerOf({ [key]: raw }, where);
+  if (!allKeys.includes(key)) layerOf({ [key]: raw }, where);
   if (isField(key)) checkField(key, new FromText(raw), where);
 }
 
@@ -356,7 +418,7 @@ export function recipeKeys(): { key: string; means: string; expects: string; fal
     ...namedKeys.map((key) => ({
       key,
       means: `${namedGroups[key].means}; its options as --${key}.OPTION`,
-      expects: 'a name (see facegrad recipes --help)',
+      expects: `a name, see facegrad options ${key}`,
       fallback: defaults[key].name,
     })),
     ...plainKeys.flatMap((key) =>

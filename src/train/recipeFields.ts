@@ -123,17 +123,15 @@ const pairsPath = v.union([text, v.strictObject({ pairs: v.optional(text), image
 const factors = v.record(text, atLeast(0));
 const factorsText = 'patterns with a factor, such as @norm=0,@head=10';
 
-/** `a=1,b=2` as a record; a word without `=` stands for `whole`, or is refused. */
-const recordOf = (read: (s: string) => unknown) => (s: string) =>
-  Object.fromEntries(
-    s
-      .split(',')
-      .filter((part) => part.trim() !== '')
-      .map((part) => {
-        const [name = '', value = ''] = part.split(/=(.*)/s);
-        return [name.trim(), read(value.trim())];
-      }),
-  );
+/** `a=1,b=2` as a record. A name that comes twice has both values, which no schema takes. */
+const recordOf = (read: (s: string) => unknown) => (s: string) => {
+  const out = new Map<string, unknown>();
+  for (const part of words(s)) {
+    const [name = '', value = ''] = part.split(/=(.*)/s).map((x) => x.trim());
+    out.set(name, out.has(name) ? [out.get(name), read(value)] : read(value));
+  }
+  return Object.fromEntries(out);
+};
 const words = (s: string): string[] =>
   s
     .split(',')

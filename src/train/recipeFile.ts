@@ -1,17 +1,25 @@
 /** Recipes in files (Node): YAML or JSON, extending ready ones or other files. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DataError } from '../core/errors.ts';
 import { isRecipePath, parseRecipe, type Recipe, type RecipeChanges } from './recipe.ts';
 
 export { isRecipePath as isRecipeFile };
 
+/** No recipe is longer; a larger file is something else, and would take long to parse. */
+const largest = 1e6;
+
 const read = (path: string): string => {
+  let size: number;
   try {
-    return readFileSync(path, 'utf8');
+    ({ size } = statSync(path));
+    if (size <= largest) return readFileSync(path, 'utf8');
   } catch (e) {
     throw new DataError(`${path}: expected a recipe file, but ${(e as Error).message}\nCheck the path.`);
   }
+  throw new DataError(
+    `${path}: expected a recipe of at most ${largest} bytes, got ${size}\nGive the recipe's own file.`,
+  );
 };
 
 /**

@@ -119,7 +119,7 @@ export class Recorder {
 
   private async picture(name: string, image: RgbImage, step: number): Promise<void> {
     const jpeg = encodeJpeg(image, 92);
-    const safe = name.replace(/[^\w.-]+/g, '_');
+    const safe = name.replaceAll(' ', '_'); // recipes allow no other odd characters
     await writeAtomically(join(this.out, 'samples', `${safe}-${String(step).padStart(7, '0')}.jpg`), jpeg);
     this.events?.image(name, jpeg, step);
   }

@@ -5,12 +5,13 @@
  * functions of the seed and the step number, so a run that was killed and resumed any number of times writes the very bytes
  * of one that was not.
  */
-import { copyFile, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { hostArray } from '../core/dtype.ts';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
 import type { Batch } from '../data/load/loader.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
-import { type Parameter, parameterCount, StateBuffer } from '../nn/module.ts';
+import { type Parameter, parameterCount, StateBuffer, variablesOf } from '../nn/module.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
 import { afterEvaluation, afterStep, endsEarly, rateOf } from './course.ts';
 import { alignmentDoubt } from './data.ts';
@@ -54,6 +55,7 @@ const fixedOf = (r: Recipe): Record<string, unknown> => ({
   recipe: r.recipe,
   model: r.model.name,
   ...Object.fromEntries(Object.entries(r.model).filter(([o]) => o !== 'name')),
+  ...Object.fromEntries(Object.entries(r.preprocessing).map(([o, x]) => [`preprocessing.${o}`, x])),
   head: r.head.name,
   terms: Object.keys(r.terms),
   optimizer: r.optimizer.name,
@@ -130,12 +132,14 @@ const snapshotMs = 30_000;
 /** Steps that are under way at once: while one computes, the next is prepared and queued. */
 const ahead = 2;
 
-/** Copies a checkpoint under its step's name and keeps only the latest of these. */
-async function keepStep(out: string, last: string, step: number, keep: number): Promise<void> {
-  if (keep === 0) return;
-  await copyFile(last, join(out, `step-${String(step).padStart(7, '0')}.safetensors`));
-  const older = (await readdir(out)).filter((name) => /^step-\d{7,}\.safetensors$/.test(name)).sort();
-  for (const name of older.slice(0, -keep)) await rm(join(out, name), { force: true });
+const lastName = 'last.safetensors';
+const stepName = (step: number): string => `step-${String(step).padStart(7, '0')}.safetensors`;
+
+/** Removes all but the latest checkpoints up to a step. Those of later steps, where a run went back, stay. */
+async function dropOlder(out: string, step: number, keep: number): Promise<void> {
+  const stepOf = (name: string) => Number(/^step-(\d{7,})\.safetensors$/.exec(name)?.[1] ?? Infinity);
+  const held = (await readdir(out)).filter((name) => stepOf(name) <= step).sort((a, b) => stepOf(a) - stepOf(b));
+  for (const name of held.slice(0, -keep)) await rm(join(out, name), { force: true });
 }
 
 /** A run on one device, from a snapshot or from the start. */
@@ -147,7 +151,7 @@ async function attempt(
 ): Promise<TrainResult> {
   const { device, out, signal, onEvent = () => {} } = options;
   const note = (text: string) => onEvent({ type: 'note', text });
-  const last = join(out, 'last.safetensors');
+  const last = join(out, lastName);
   const old = from && resumeRecipe(from.checkpoint, from.name, {});
 
   const { data, t, steps, stepsPerEpoch, loader: makeLoader } = await setUp(recipe, options);
@@ -168,6 +172,10 @@ async function attempt(
   if (from) restore(from.checkpoint, t, from.name);
   else await startFrom(t, recipe, note);
   const frozen = t.parameterSet.select('freeze', recipe.freeze);
+  if (frozen.size === t.optimizer.parameters.length)
+    throw new UsageError(
+      `freeze: expected parameters that are left to train, but ${recipe.freeze.join(', ')} fits all ${frozen.size}\nLeave a pattern out.`,
+    );
   /** The step before which all parameters begin to train. */
   const thawing = recipe.freezeEpochs > 0 ? recipe.freezeEpochs * stepsPerEpoch : Infinity;
   const none: ReadonlySet<Parameter> = new Set();
@@ -208,11 +216,13 @@ async function attempt(
     compileMs: Math.round(performance.now() - compiling),
   });
 
-  const save = async (path = last) => {
+  const save = async (...names: string[]) => {
     const checkpoint = await checkpointOf(t, recipe, progress, kernelMode);
-    await writeCheckpoint(path, checkpoint);
-    keep({ checkpoint, name: path });
-    onEvent({ type: 'saved', step: progress.step, path });
+    for (const path of names.map((name) => join(out, name))) {
+      await writeCheckpoint(path, checkpoint);
+      keep({ checkpoint, name: path });
+      onEvent({ type: 'saved', step: progress.step, path });
+    }
   };
   let evaluated: readonly SetResult[] | undefined;
   let loss: number | undefined;
@@ -232,7 +242,7 @@ async function attempt(
       if (number === thawing && frozen.size > 0) {
         // A new phase: everything trains, by an optimizer that starts anew.
         for (const v of t.optimizer.state)
-          if (v instanceof StateBuffer) v.write(new Float32Array(v.size).fill(v.start));
+          if (v instanceof StateBuffer) v.write(hostArray(v.dtype, v.size).fill(v.start));
         note(`step ${number + 1}: all parameters are trained from here on`);
       }
       if (phase !== frozenAt(number)) {
@@ -269,7 +279,7 @@ async function attempt(
       const { batch, lr } = current;
       const result = await current.result;
       const done = progress.step + 1;
-      if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result);
+      if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result, phase);
       progress = afterStep(progress, result.loss);
       loss = result.loss;
 
@@ -311,9 +321,13 @@ async function attempt(
       const ends = endsEarly(progress, recipe);
       if (savesAfter(done)) {
         const away = performance.now();
-        if (improved) await save(join(out, 'best.safetensors'));
-        await save();
-        await keepStep(out, last, done, recipe.keepLast);
+        // `last` comes last: a run killed before it does this step again.
+        await save(
+          ...(improved ? ['best.safetensors'] : []),
+          ...(recipe.keepLast > 0 ? [stepName(done)] : []),
+          lastName,
+        );
+        if (recipe.keepLast > 0) await dropOlder(out, done, recipe.keepLast);
         since.time += performance.now() - away;
         secured = performance.now();
       } else if (securing && underWay.length === 0) {
@@ -336,7 +350,7 @@ async function attempt(
     step.dispose();
     await recorder.close();
   }
-  if (!finished) await save();
+  if (!finished) await save(lastName);
   else {
     evaluated ??= await validation.run(); // resumed after the last step
     const facts = {
@@ -350,6 +364,6 @@ async function attempt(
   }
   // The device may go on to other work.
   await validation.dispose();
-  for (const v of t.variables) v.dispose();
+  for (const v of [...t.variables, ...(t.teacher ? variablesOf(t.teacher.network) : [])]) v.dispose();
   return { finished, steps: progress.step, loss, evaluation: progress.last, checkpoint: last };
 }

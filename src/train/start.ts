@@ -3,7 +3,6 @@
  *
  * The one idea: a checkpoint is read as what it is used for, so of a run with averaged weights the averages are taken.
  */
-import { UsageError } from '../core/errors.ts';
 import { sameShape, showShape } from '../core/shape.ts';
 import type { Variable } from '../core/tensor.ts';
 import { inferenceState, networkOf } from '../models/index.ts';
@@ -68,8 +67,6 @@ function headName(metadata: Readonly<Record<string, string>>): string | undefine
 export async function teacherOf({ distillation }: Recipe): Promise<Teacher | undefined> {
   const path = distillation.teacher;
   if (path === undefined) return undefined;
-  if (distillation.weight === 0)
-    throw new UsageError(`distillation: expected a weight above 0 with a teacher, got 0\nLeave the teacher out.`);
   const { tensors, metadata } = await readCheckpoint(path);
   const { network, preprocessing } = networkOf(metadata, path);
   initialize(network, 0);

@@ -82,7 +82,7 @@ export function lossAndGradients(
   const still = modulesOf(network).filter((m) => m instanceof BatchNorm && parametersOf(m).every((p) => frozen.has(p)));
   let names: string[] = [];
   const part = ([x, y, key]: readonly Tensor[], outer: TraceContext): Tensor[] => {
-    const own = key ? new TraceContext(outer.training, reshape(key, [2])) : outer;
+    const own = key ? new TraceContext(outer.training, reshape(key, [2]), outer.share) : outer;
     const embeddings = withCalls(
       recipe.recompute ? blocksOf(network) : [],
       (_, call) => (input, c) => checkpoint((t) => call(t, c))(input),

@@ -68,7 +68,7 @@ export const rulesFor = (set: ParameterSet, recipe: Pick<Recipe, 'weightDecay' |
   const decayFactor = set.factors('decayRules', recipe.decayRules);
   return {
     decay: (p: Parameter) => recipe.weightDecay * decayFactor(p),
-    rate: set.factors('rateRules', recipe.rateRules),
+    rate: set.factors('rateRules', recipe.rateRules, true),
   };
 };
 
