@@ -9,6 +9,7 @@ import { plateauNext, plateauStart } from '../optim/plateau.ts';
 import { plateauOf, type RunLength, scheduleOf, schedules } from '../optim/schedules.ts';
 import type { Recipe } from './recipe.ts';
 import type { Progress } from './state.ts';
+import type { StepResult } from './step.ts';
 
 /** Rate of a step, counted from 0. */
 export function rateOf(recipe: Recipe, run: RunLength): (step: number, progress: Progress) => number {
@@ -16,12 +17,39 @@ export function rateOf(recipe: Recipe, run: RunLength): (step: number, progress:
   return (step, { plateau }) => schedule(step) * (plateau?.lr ?? 1);
 }
 
-/** Progress after a step with its loss. */
-export const afterStep = (p: Progress, loss: number): Progress => ({
-  ...p,
-  step: p.step + 1,
-  interval: { sum: (p.interval?.sum ?? 0) + loss, steps: (p.interval?.steps ?? 0) + 1 },
-});
+/** Progress after a step. */
+export function afterStep(p: Progress, { applied: _, terms, ...figures }: StepResult): Progress {
+  const sums: Record<string, number> = { ...p.logged?.sums };
+  const named = { ...figures, ...Object.fromEntries(Object.entries(terms).map(([name, x]) => [`terms.${name}`, x])) };
+  for (const [name, x] of Object.entries(named)) if (Number.isFinite(x)) sums[name] = (sums[name] ?? 0) + x;
+  return {
+    ...p,
+    step: p.step + 1,
+    interval: { sum: (p.interval?.sum ?? 0) + figures.loss, steps: (p.interval?.steps ?? 0) + 1 },
+    logged: { steps: (p.logged?.steps ?? 0) + 1, sums },
+  };
+}
+
+/** What a log line says: the means since the line before, and the progress in which the next line's begin. */
+export function logLine(p: Progress): {
+  readonly figures: Omit<StepResult, 'applied'>;
+  readonly progress: Progress;
+} {
+  const { logged = { steps: 1, sums: {} }, ...progress } = p;
+  const means = Object.entries(logged.sums).map(([name, sum]) => [name, sum / logged.steps] as const);
+  const terms = means.filter(([name]) => name.startsWith('terms.'));
+  const { loss = Number.NaN, gradNorm = Number.NaN, hitRate = Number.NaN, marginHitRate } = Object.fromEntries(means);
+  return {
+    figures: {
+      loss,
+      gradNorm,
+      hitRate,
+      ...(marginHitRate !== undefined && { marginHitRate }),
+      terms: Object.fromEntries(terms.map(([name, x]) => [name.slice('terms.'.length), x])),
+    },
+    progress,
+  };
+}
 
 /**
  * Progress after an evaluation.

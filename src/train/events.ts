@@ -2,7 +2,7 @@
 import type { Recipe } from './recipe.ts';
 import type { Evaluation } from './state.ts';
 
-/** A line of the log. */
+/** A line of the log: means over the steps since the line before. */
 export interface StepEvent {
   readonly type: 'step';
   readonly step: number;
@@ -12,7 +12,7 @@ export interface StepEvent {
   readonly terms: Readonly<Record<string, number>>;
   readonly lr: number;
   readonly gradNorm: number;
-  /** Share of the batch that is recognised, without any margin. */
+  /** Share of the pictures that were recognised, without any margin. */
   readonly hitRate: number;
   /** The same with the margin; absent where the head has none. */
   readonly marginHitRate?: number;

@@ -151,7 +151,7 @@ function layerOf(changes: RecipeChanges, where: string): Record<string, unknown>
     const last = Number(plain(lastLayerDecayFactor));
     out.decayRules = checkField(
       'decayRules',
-      { '@norm': 0, '@prelu': 0, 'globalDepthwise.conv.weight': last, 'embedding.conv.weight': last, '@head': last },
+      { 'globalDepthwise.*': last, 'embedding.*': last, '@head': last, '@norm': 0, '@prelu': 0 },
       where,
     );
   }

@@ -13,7 +13,7 @@ import type { Batch } from '../data/load/loader.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
 import { type Parameter, parameterCount, StateBuffer, variablesOf } from '../nn/module.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
-import { afterEvaluation, afterStep, endsEarly, rateOf } from './course.ts';
+import { afterEvaluation, afterStep, endsEarly, logLine, rateOf } from './course.ts';
 import { alignmentDoubt } from './data.ts';
 import { diagnose } from './diagnose.ts';
 import type { TrainEvent } from './events.ts';
@@ -280,14 +280,15 @@ async function attempt(
       const result = await current.result;
       const done = progress.step + 1;
       if (!result.applied) throw await diagnose(t, recipe, device, batch.images, batch.labels, done, result, phase);
-      progress = afterStep(progress, result.loss);
+      progress = afterStep(progress, result);
       loss = result.loss;
 
       const evaluating = evaluatesAfter(done);
       if (done % recipe.logEverySteps === 0 || done === steps) {
         const seconds = (performance.now() - since.time) / 1000;
         const perStep = seconds / (done - since.step);
-        const { applied: _, ...figures } = result;
+        const { figures, progress: next } = logLine(progress);
+        progress = next;
         const line = {
           type: 'step',
           step: done,

@@ -70,8 +70,8 @@ export async function writeResults(
     ...(accuracy.length ? { accuracy } : {}),
     ...(first
       ? {
-          verifications: evaluated.map(({ set, evaluator, result }) => ({
-            name: `${set} (${evaluator.name}), flip ${recipe.evalFlip}`,
+          verifications: evaluated.map(({ set, result }) => ({
+            name: `${set}, flip ${recipe.evalFlip}`,
             result,
           })),
           pairs: examples(first),

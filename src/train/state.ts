@@ -37,6 +37,8 @@ export interface Progress {
   readonly best?: { readonly step: number; readonly accuracy: number };
   /** Losses since the last evaluation. */
   readonly interval?: { readonly sum: number; readonly steps: number };
+  /** Sums of figures over the steps since the last line of the log. */
+  readonly logged?: { readonly steps: number; readonly sums: Readonly<Record<string, number>> };
   readonly plateau?: PlateauState;
   readonly earlyStop?: { readonly best: number | null; readonly bad: number };
 }
