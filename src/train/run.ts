@@ -59,7 +59,7 @@ const fixedOf = (r: Recipe): Record<string, unknown> => ({
   head: r.head.name,
   terms: Object.keys(r.terms),
   optimizer: r.optimizer.name,
-  'ema.decay': r.ema.decay > 0,
+  'ema.decay': r.ema.decay > 0 ? 'above 0' : 0,
   'distillation.teacher': r.distillation.teacher,
   'distillation.form': r.distillation.form,
   seed: r.seed,
@@ -70,6 +70,8 @@ const fixedOf = (r: Recipe): Record<string, unknown> => ({
   batch: r.batch,
   'sampler.people': r.sampler.people,
 });
+
+const show = (x: unknown): string => (x === undefined ? 'left out' : JSON.stringify(x));
 
 /** The recipe to go on with: the checkpoint's, with changes that keep its tensors and its place in the data. */
 export function resumeRecipe(
@@ -83,7 +85,7 @@ export function resumeRecipe(
   for (const key of new Set([...Object.keys(saved), ...Object.keys(wanted)]))
     if (JSON.stringify(wanted[key]) !== JSON.stringify(saved[key]))
       throw new UsageError(
-        `--resume: expected '${key}' ${JSON.stringify(saved[key])} as in ${path}, got ${JSON.stringify(wanted[key])}\nLeave --${key} out, or start a new run with another --out (--from ${path} takes its weights).`,
+        `--resume: expected '${key}' ${show(saved[key])} as in ${path}, got ${show(wanted[key])}\nLeave --${key} out, or start a new run with another --out (--from ${path} takes its weights).`,
       );
   return { recipe, progress, kernelMode };
 }
@@ -181,6 +183,8 @@ async function attempt(
   const none: ReadonlySet<Parameter> = new Set();
   const frozenAt = (step: number) => (step < thawing ? frozen : none);
 
+  const length = { lr: recipe.lr, batch: recipe.batch, steps, stepsPerEpoch };
+  const rate = rateOf(recipe, length);
   let progress: Progress = old?.progress ?? { step: 0, classes: data.classes, images: data.length };
   const validation = await validationOf(t, recipe, device);
 
@@ -188,8 +192,6 @@ async function attempt(
   await makeRunFolder(out);
   const doubt = await alignmentDoubt(data, t.network.preprocessing.inputSize);
   if (doubt) note(doubt);
-  const length = { lr: recipe.lr, batch: recipe.batch, steps, stepsPerEpoch };
-  const rate = rateOf(recipe, length);
   const compileFor = (at: number): TrainingStep =>
     trainingStep(t, recipe, device, {
       frozen: frozenAt(at),
