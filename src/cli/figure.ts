@@ -38,9 +38,11 @@ const formats: Readonly<Record<string, (figure: Figure) => string>> = {
 export const figureEndings = '.svg, .html, .csv or .json';
 
 /** @throws UsageError unless the path ends in one of `figureEndings`; to be called before the work */
-export function checkEnding(path: string): void {
+export function checkEnding(path: string, command = 'plot'): void {
   if (!Object.hasOwn(formats, extname(path).toLowerCase()))
-    throw new UsageError(`plot: expected --out to end in ${figureEndings}, got '${path}'\nExample: --out curves.svg.`);
+    throw new UsageError(
+      `${command}: expected --out to end in ${figureEndings}, got '${path}'\nExample: --out curves.svg.`,
+    );
 }
 
 /** Writes a figure. @throws DataError where that is not possible */

@@ -9,6 +9,12 @@ import { exitCodes, fail } from './output.ts';
 
 const commands = {
   train: { means: 'train a face network by a recipe', load: () => import('./train.ts') },
+  'find-lr': { means: 'find the learning rate that a recipe trains at', load: () => import('./findLr.ts') },
+  recipes: { means: 'list ready recipes, and print one as a file', load: () => import('./recipes.ts') },
+  options: {
+    means: 'say what networks, losses, optimizers, schedules there are',
+    load: () => import('./listOptions.ts'),
+  },
   eval: { means: 'verify a network on pairs of pictures', load: () => import('./eval.ts') },
   embed: { means: 'turn pictures into embeddings', load: () => import('./embed.ts') },
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },

@@ -1,5 +1,6 @@
 /** Options' texts as numbers and words; what does not fit is a UsageError that names the option and gives an example. */
 import { UsageError } from '../core/errors.ts';
+import { type OptionSpec, readOption } from '../core/options.ts';
 
 /** For commander: a whole number from `least` to `most`. */
 export const whole =
@@ -11,6 +12,15 @@ export const whole =
     throw new UsageError(
       `--${name}: expected a whole number ${range}, got '${text}'\nExample: --${name} ${Math.max(least, 2)}.`,
     );
+  };
+
+/** For commander: what a described option takes, such as a number in a range. */
+export const described =
+  <T>(name: string, spec: OptionSpec<T>) =>
+  (text: string): T => {
+    const value = readOption(spec as OptionSpec<unknown>, text);
+    if (spec.accepts(value)) return value as T;
+    throw new UsageError(`--${name}: expected ${spec.expects}, got '${text}'\nThe default is ${spec.fallback}.`);
   };
 
 /** A whole number of at least 1 from the text of an option that may be left out. */

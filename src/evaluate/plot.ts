@@ -11,6 +11,8 @@ export interface Series {
   y: ArrayLike<number>;
   /** Also draw a centred moving mean over this many points, the raw series pale behind it. */
   smooth?: number;
+  /** Draw it thin and pale, behind what it belongs to. */
+  pale?: boolean;
 }
 
 export interface PlotOptions {
@@ -262,6 +264,7 @@ export function linePlot(series: readonly Series[], o: PlotOptions): string {
         `<path d="${d}${single && 'h0.1'}" stroke="${colour(i)}" stroke-linejoin="round"${dash(i)}${single}${more}/>`
       );
     };
+    if (s.pale) return line(s.y, ' stroke-width="1" opacity=".5"');
     if (!s.smooth || s.smooth < 2) return line(s.y, s.x.length === 1 ? ' stroke-width="6"' : ' stroke-width="2"');
     return line(s.y, ' stroke-width="1" opacity=".25"') + line(movingMean(s.y, s.smooth), ' stroke-width="2"');
   });
