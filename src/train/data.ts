@@ -4,7 +4,7 @@
 import { syntheticPairs, syntheticSet } from '../../datasets/synthetic.ts';
 import type { Dataset, PairSet } from '../data/dataset.ts';
 import { openDataset } from '../data/open.ts';
-import { pairsOf } from '../data/openPairs.ts';
+import { pairsOf, refolded } from '../data/openPairs.ts';
 import { concat } from '../data/prepare/combine.ts';
 import { readPicture } from '../data/readImage.ts';
 import { hasTemplate } from '../image/align.ts';
@@ -32,6 +32,20 @@ export interface ValidationSet {
   readonly pairs: PairSet;
 }
 
+/** A set as a recipe gives it; `folds` in place of those that it names. */
+async function pairSetOf({
+  pairs,
+  images,
+  folds,
+}: {
+  readonly pairs?: string | undefined;
+  readonly images?: string | undefined;
+  readonly folds?: number | undefined;
+}): Promise<PairSet> {
+  const set = await pairsOf({ images, pairs });
+  return folds === undefined ? set : refolded(set, folds);
+}
+
 /**
  * The sets to evaluate on; none where there are none. Without any in the recipe and without real data it is synthetic
  * pairs, of people that no training set holds.
@@ -42,11 +56,7 @@ export async function validationSets(recipe: Recipe): Promise<ValidationSet[]> {
   for (const [name, source] of Object.entries(validation))
     sets.push({
       name,
-      pairs: await pairsOf(
-        typeof source === 'string'
-          ? { images: undefined, pairs: source }
-          : { images: source.images, pairs: source.pairs },
-      ),
+      pairs: await pairSetOf(typeof source === 'string' ? { pairs: source } : source),
     });
   if (sets.length || evalIdentities === 0 || data !== undefined) return sets;
   const folds = Math.min(10, Math.floor(evalIdentities / 2));

@@ -119,7 +119,10 @@ const atLeast = (low: number) => v.pipe(v.number(), v.finite(), v.minValue(low))
 const text = v.pipe(v.string(), v.minLength(1));
 const from1 = 'a whole number of at least 1';
 const from0 = 'a whole number of at least 0';
-const pairsPath = v.union([text, v.strictObject({ pairs: v.optional(text), images: v.optional(text) })]);
+const pairsPath = v.union([
+  text,
+  v.strictObject({ pairs: v.optional(text), images: v.optional(text), folds: v.optional(wholeNumber(2)) }),
+]);
 const factors = v.record(text, atLeast(0));
 const factorsText = 'patterns with a factor, such as @norm=0,@head=10';
 
@@ -261,7 +264,7 @@ export const fields = {
   validation: {
     schema: v.record(text, pairsPath),
     expects: 'sets by name, such as lfw=lfw.bin,agedb=agedb_30.bin',
-    means: 'verification sets: .bin files, or in a file {pairs, images}',
+    means: 'verification sets: .bin files, or in a file {pairs, images, folds}',
     text: recordOf((s) => s),
   },
   evalProtocol: {
