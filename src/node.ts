@@ -51,8 +51,17 @@ export * from './index.ts';
 export { readCheckpoint, writeAtomically, writeCheckpoint } from './train/checkpointFile.ts';
 export { EventFile, type EventFileOptions } from './train/eventFile.ts';
 export type { StepEvent, TrainEvent } from './train/events.ts';
+export {
+  type FindRateEvent,
+  type FindRateOptions,
+  findRate,
+  type RatePoint,
+  type RateRange,
+  type RateReading,
+} from './train/findRate.ts';
 export { parseRecipe, type Recipe, type RecipeChanges, recipeNames, resolveRecipe } from './train/recipe.ts';
 export { readRecipe } from './train/recipeFile.ts';
+export { recipeDifferences, recipeYaml } from './train/recipeText.ts';
 export { type TrainOptions, type TrainResult, train } from './train/run.ts';
 export {
   type BatchSheetOptions,

@@ -20,9 +20,13 @@ import { trainingStep } from './step.ts';
 export const findRateOptions = {
   from: number({ above: 0 }, 1e-6, 'rate of the first step'),
   to: number({ above: 0 }, 10, 'rate of the last step'),
-  steps: whole({ from: 20 }, 100, 'number of steps'),
+  steps: whole({ from: 25 }, 100, 'number of steps'),
   beta: optional(
-    number({ from: 0, below: 1 }, 0.98, 'share of the smoothed loss that stays at each step; 1 − 20/steps if left out'),
+    number(
+      { above: 0, below: 1 },
+      0.98,
+      'share of the smoothed loss that stays at each step; 1 − 20/steps if left out',
+    ),
   ),
   stopAt: number({ above: 1 }, 4, 'multiple of the lowest smoothed loss at which the sweep ends'),
 };
@@ -78,13 +82,14 @@ export interface FindRateOptions extends Options<typeof findRateOptions> {
 }
 
 /** Share of the smoothed loss that stays at each step: a memory of a twentieth of the sweep; 0.98 for a thousand steps. */
-export const betaFor = (steps: number): number => Math.max(0, 1 - 20 / steps);
+export const betaFor = (steps: number): number => 1 - 20 / steps;
 
 /**
  * Reads a sweep. The lowest point is the first that lies below an earlier one by more than noise and after which the
- * smoothed loss rises by half of that fall and more than noise; or else the lowest of all. What comes later does not
- * count: a network that too high a rate has laid flat may have a low loss again. Noise is six standard errors of the
- * smoothed loss: six times √((1−β)/(1+β)) of how far the losses scatter about it.
+ * smoothed loss rises by a third of that fall, and half of the noise; or else the lowest of all. What comes later does not
+ * count: a network that too high a rate has laid flat may have a low loss again. Noise is six standard errors σ of the
+ * smoothed loss: with r the root mean square of lossᵢ − sᵢ, σ² = (1−β)/(1+β) · v and r² = 2β²/(1+β) · v for losses of
+ * variance v, so that σ = r/β · √((1−β)/2).
  * @param points of rates in equal steps of their logarithm, rising
  * @returns undefined for too few points, or where the loss does not fall by more than noise
  */
@@ -96,9 +101,10 @@ export function readRates(points: readonly RatePoint[], beta: number): RateReadi
   let [high, low, fall, scatter, noise] = [s[lag]!, lag, 0, 0, 0];
   for (let i = lag; i < s.length; i++) {
     scatter += (points[i]!.loss - s[i]!) ** 2;
-    noise = 6 * Math.sqrt(((1 - beta) / (1 + beta)) * (scatter / (i - lag + 1)));
+    const error = (Math.sqrt(scatter / (i - lag + 1)) / beta) * Math.sqrt((1 - beta) / 2);
+    noise = 6 * Math.max(error, high * 2 ** -24); // a loss has float32's rounding
     const rise = s[i]! - s[low]!;
-    if (fall > noise && rise > Math.max(fall / 2, noise)) break;
+    if (fall > noise && rise > Math.max(fall / 3, noise / 2)) break;
     high = Math.max(high, s[i]!);
     if (rise < 0) [low, fall] = [i, high - s[i]!];
   }
