@@ -6,7 +6,8 @@
  * Implementations differ in small things, each an option here. With the defaults, depth 50 has 43,590,848 parameters and
  * 6.309 G multiply-adds at 112×112; without the units' middle batch norm and with pooled shortcuts 43,574,976 and 6.296 G.
  */
-import { flag, type Options, oneOf, type ResolvedOptions, resolveOptions } from '../core/options.ts';
+import { UsageError } from '../core/errors.ts';
+import { flag, numbers, type Options, oneOf, type ResolvedOptions, resolveOptions, whole } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from '../nn/attention.ts';
 import { BatchNorm, Conv2d, ConvBlock, PReLU } from '../nn/layers.ts';
@@ -39,10 +40,10 @@ const unitsOf = {
 
 const attentions = {
   none: () => undefined,
-  se: (channels: number) => new SqueezeExcite(channels),
-  cam: (channels: number) => new ChannelAttention(channels),
+  se: (channels: number, reduction: number) => new SqueezeExcite(channels, { reduction }),
+  cam: (channels: number, reduction: number) => new ChannelAttention(channels, { reduction }),
   sam: () => new SpatialAttention(),
-  cbam: (channels: number) => new Cbam(channels),
+  cbam: (channels: number, reduction: number) => new Cbam(channels, { reduction }),
 };
 
 const depths = Object.keys(unitsOf).map(Number) as (keyof typeof unitsOf)[];
@@ -54,6 +55,8 @@ const options = {
     'none',
     "attention at the end of each unit's branch; se makes the SE-IR networks",
   ),
+  reduction: whole({ from: 1 }, 16, 'channels for each one between the dense layers of the attention'),
+  channels: numbers({ from: 8 }, [64, 128, 256, 512], 'channels of the four stages'),
   midBatchNorm: flag(true, 'batch norm after the first convolution of each unit'),
   shortcut: oneOf(
     ['conv', 'pool'],
@@ -65,7 +68,7 @@ const options = {
 };
 export type IrNetOptions = Options<typeof options>;
 
-type UnitOptions = Pick<ResolvedOptions<typeof options>, 'attention' | 'midBatchNorm' | 'shortcut'>;
+type UnitOptions = Pick<ResolvedOptions<typeof options>, 'attention' | 'reduction' | 'midBatchNorm' | 'shortcut'>;
 
 /** Improved residual unit: x + branch, the branch BN, conv 3×3, [BN], PReLU, conv 3×3 with the stride, BN, [attention]. */
 export class IrUnit extends Module {
@@ -86,7 +89,7 @@ export class IrUnit extends Module {
     this.prelu = new PReLU(outputs);
     this.conv2 = new Conv2d(outputs, outputs, { kernel: 3, stride, padding: 1 });
     this.bn3 = new BatchNorm(outputs);
-    this.attention = attentions[options.attention](outputs);
+    this.attention = attentions[options.attention](outputs, options.reduction);
     const convolved = inputs !== outputs || (stride > 1 && options.shortcut === 'conv');
     this.shortcut = convolved ? new ConvBlock(inputs, outputs, { kernel: 1, stride, linear: true }) : undefined;
     this.stride = stride;
@@ -112,14 +115,18 @@ export class IrNet extends Module implements FaceNetwork {
   constructor(given: IrNetOptions = {}) {
     super();
     this.options = resolveOptions('ir', options, withDropout(given));
-    const { depth, attention, midBatchNorm, shortcut, output, embeddingSize, inputSize, width } = this.options;
+    const { depth, channels, output, embeddingSize, inputSize, width } = this.options;
+    if (channels.length !== 4)
+      throw new UsageError(
+        `ir: channels expected 4 numbers, one a stage, got ${channels.length}\nThe paper's are 64,128,256,512.`,
+      );
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     let c = scaleChannels(64, width);
     this.stem = new ConvBlock(3, c, { kernel: 3, padding: 1 });
     unitsOf[depth].forEach((n, stage) => {
-      const out = scaleChannels(64 * 2 ** stage, width);
+      const out = scaleChannels(channels[stage]!, width);
       for (let i = 0; i < n; i++) {
-        this.units.push(new IrUnit(c, out, i === 0 ? 2 : 1, { attention, midBatchNorm, shortcut }));
+        this.units.push(new IrUnit(c, out, i === 0 ? 2 : 1, this.options));
         c = out;
       }
     });
@@ -148,5 +155,20 @@ export const irNet = defineModel({
   source: 'Deng et al. 2019, arXiv 1801.07698, section 3.1, after He et al. 2016, arXiv 1603.05027',
   options,
   create: (given) => new IrNet(given),
-  variants: Object.fromEntries(depths.flatMap((d) => [variant(d, 'none'), variant(d, 'se')])),
+  variants: {
+    ...Object.fromEntries(depths.flatMap((d) => [variant(d, 'none'), variant(d, 'se')])),
+    'ir-se-18-small': {
+      means:
+        'narrow SE-IR ResNet of depth 18 with the mean over its last map, 1.7 M parameters, as MultiFace_Pytorch sketched it',
+      options: {
+        depth: 18,
+        attention: 'se',
+        reduction: 4,
+        channels: [64, 96, 128, 128],
+        midBatchNorm: false,
+        shortcut: 'pool',
+        output: 'GAP',
+      },
+    },
+  },
 });
