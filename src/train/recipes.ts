@@ -29,7 +29,7 @@ export const base: RecipeChanges = {
   epochs: 20,
   lr: 0.1,
   weightDecay: 4e-5,
-  // MobileFaceNet's layers after the global operator, and the class centres.
+  // The paper has ten times the decay in the layers after the global operator; here that operator is one of them.
   decayRules: { 'globalDepthwise.*': 10, 'embedding.*': 10, '@head': 10, '@norm': 0, '@prelu': 0 },
   rateRules: {},
   seed: 1,
@@ -62,11 +62,15 @@ export interface ReadyRecipe {
 const published = { needs: ['data'] } as const;
 const casia = 'CASIA-WebFace';
 
+/** Drops of the rate. The warm-up of the defaults is none of what was published. */
+const drops = (milestones: readonly number[], unit: 'epochs' | 'steps', more: RecipeChanges = {}) =>
+  ({ name: 'step', milestones, unit, gamma: 0.1, warmupSteps: 0, ...more }) as const;
+
 /** Settings of several recipes. */
 const facePytorch: RecipeChanges = {
   preprocessing: { colourOrder: 'BGR', mean: 127.5, scale: 1 / 127.5 },
   head: { name: 'arcface', s: 32, m: 0.5 },
-  schedule: { name: 'step', milestones: [6, 11, 16], unit: 'epochs', gamma: 0.1 },
+  schedule: drops([6, 11, 16], 'epochs'),
   epochs: 18,
   batch: 200,
   lr: 0.1,
@@ -79,7 +83,7 @@ const multiFace: RecipeChanges = {
   preprocessing: { colourOrder: 'BGR', mean: 127.5, scale: 1 / 127.5 },
   head: { name: 'multiface', loss: 'arcface', n: 2, s: 64, m: 0.3 },
   optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
-  schedule: { name: 'step', milestones: [12, 15, 18], unit: 'epochs', gamma: 0.1 },
+  schedule: drops([12, 15, 18], 'epochs'),
   epochs: 20,
   batch: 180,
   lr: 0.05,
@@ -91,6 +95,8 @@ const arcfaceTorch: RecipeChanges = {
   optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
   schedule: { name: 'poly', power: 2 },
   batch: 128,
+  // Of its configuration for one GPU; with eight of this batch it is 0.1.
+  lr: 0.02,
   decayRules: {},
 };
 const treb1enIr = { midBatchNorm: false, shortcut: 'pool', dropout: 0.6 } as const;
@@ -123,12 +129,12 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     source: 'Chen et al. 2018, arXiv 1804.07573, section 4.1',
     changes: {
       optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
-      schedule: { name: 'step', milestones: [36_000, 52_000, 58_000], unit: 'steps', gamma: 0.1 },
+      schedule: drops([36_000, 52_000, 58_000], 'steps'),
       batch: 512,
       maxSteps: 60_000,
       lr: 0.1,
       weightDecay: 4e-5,
-      decayRules: { 'globalDepthwise.*': 10, 'embedding.*': 10, '@head': 10, '@norm': 0 },
+      decayRules: { 'embedding.*': 10, '@head': 10, '@norm': 0 },
       evalEverySteps: 2000,
       saveEverySteps: 1000,
     },
@@ -145,7 +151,8 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       schedule: { milestones: [36, 52, 58], unit: 'epochs' },
       epochs: 70,
       maxSteps: null,
-      decayRules: { 'embedding.*': 10, '@head': 10, '@norm': 0, '@prelu': 0 },
+      // Batch norm decays like its layer.
+      decayRules: { 'embedding.*': 10, '@head': 10, '@prelu': 0 },
       evalProtocol: 'cosine',
       evalFlip: 'concat',
     },
@@ -203,9 +210,12 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     ...published,
     extends: 'face-pytorch-softmax',
     means: 'Face_Pytorch: softmax and center loss, 80 epochs',
-    source: 'Face_Pytorch (wujiyang), train_center.py',
+    source: 'Face_Pytorch (wujiyang), train_center.py with its center loss switched on',
     changes: {
       terms: { center: { weight: 0.01, form: 'gradient' } },
+      // Plain SGD at 0.5 for the centres, without decay; a momentum of 0.9 makes ten times of a rate.
+      rateRules: { 'center.*': 0.5 },
+      decayRules: { 'center.*': 0 },
       epochs: 80,
       schedule: { milestones: [25, 50, 65] },
     },
@@ -219,12 +229,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       model: 'mobilefacenet-tf',
       optimizer: { name: 'adam', eps: 0.1, epsilonHat: true },
       // TensorFlow keeps the old rate at the boundary itself.
-      schedule: {
-        name: 'step',
-        milestones: [80_001, 100_001, 120_001, 140_001],
-        unit: 'steps',
-        values: [1e-3, 5e-4, 3e-4, 1e-4, 1e-5],
-      },
+      schedule: drops([80_001, 100_001, 120_001, 140_001], 'steps', { values: [1e-3, 5e-4, 3e-4, 1e-4, 1e-5] }),
       terms: { 'prelogits-norm': 2e-5 },
       ema: { decay: 0.999 },
       batch: 90,
@@ -242,7 +247,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     source: 'MobileFaceNet_TF (sirius-ai), train_nets.py',
     changes: {
       optimizer: { name: 'sgd', momentum: 0.9, nesterov: true },
-      schedule: { name: 'step', milestones: [5, 8, 10, 12], unit: 'epochs', values: [0.1, 0.01, 1e-3, 1e-4, 1e-5] },
+      schedule: drops([5, 8, 10, 12], 'epochs', { values: [0.1, 0.01, 1e-3, 1e-4, 1e-5] }),
       epochs: 12,
       maxSteps: null,
       lr: 0.1,
@@ -257,7 +262,8 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       preprocessing: { mean: 127.5, scale: 1 / 127.5 },
       head: { name: 'softmax', bias: true },
       optimizer: { name: 'adam' },
-      schedule: { name: 'plateau', metric: 'loss', factor: 0.2, patience: 3, minLr: 1e-6 },
+      // Keras's patience of 3 counts the result that lowers the rate.
+      schedule: { name: 'plateau', metric: 'loss', factor: 0.2, patience: 2, thresholdMode: 'abs', minLr: 1e-6 },
       flip: false,
       epochs: 30,
       batch: 256,
@@ -320,11 +326,13 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
   'treb1en-ir-se-50': {
     ...published,
     means: 'InsightFace_Pytorch: SE-IR-50, ArcFace, BGR',
-    source: 'InsightFace_Pytorch (TreB1eN)',
+    source: 'InsightFace_Pytorch (TreB1eN), train.py',
     changes: {
       ...multiFace,
       model: { name: 'ir-se-50', ...treb1enIr },
       head: { name: 'arcface', s: 64, m: 0.5 },
+      batch: 96,
+      lr: 1e-3,
       weightDecay: 5e-4,
       decayRules: { '@norm': 0 },
     },
@@ -333,20 +341,18 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
   'slim-resnet-arcface': {
     ...published,
     means: 'InsightFace-tensorflow: ResNet v2-m-50, ArcFace, rates for 512 pictures scaled; published LFW 99.53 %',
-    source: 'InsightFace-tensorflow (luckycallor), config_ms1m',
+    source: 'InsightFace-tensorflow (luckycallor), config_ms1m_100.yaml',
     changes: {
       model: 'slim-resnet-v2-m-50',
       preprocessing: { mean: 127.5, scale: 1 / 127.5 },
       optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
-      schedule: {
-        name: 'step',
-        milestones: [40_000, 60_000, 80_000],
-        unit: 'steps',
+      schedule: drops([40_000, 60_000, 80_000], 'steps', {
         values: [0.004, 0.002, 0.0012, 0.0004],
         batchBase: 512,
         batchRule: 'whole',
-      },
-      epochs: 20,
+      }),
+      // 20 epochs, each of 100,000 steps whatever the data.
+      maxSteps: 2_000_000,
       batch: 100,
       lr: 0.004,
       weightDecay: 5e-4,
@@ -369,13 +375,16 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     source: 'InsightFace (deepinsight), recognition/ArcFace',
     changes: {
       model: 'mobilefacenet-y1',
+      head: { init: 'normal' },
       optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
-      schedule: { name: 'step', milestones: [100_000, 160_000, 220_000], unit: 'steps', gamma: 0.1 },
+      schedule: drops([100_000, 160_000, 220_000], 'steps'),
       batch: 512,
+      // Its trainer goes on until it is stopped.
       maxSteps: 240_000,
       lr: 0.1,
       weightDecay: 4e-5,
-      decayRules: { '@head': 10 },
+      // MXNet decays weights and slopes, and no biases.
+      decayRules: { '*.bias': 0, '@head': 10 },
     },
   },
   'insightface-ir-100': {
@@ -383,13 +392,13 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     extends: 'insightface-mobilefacenet-y1',
     means: 'InsightFace: IR-100 (LResNet100E-IR), ArcFace, decay 5e-4',
     source: 'InsightFace (deepinsight), recognition/ArcFace',
-    changes: { model: 'ir-100', weightDecay: 5e-4, decayRules: {} },
+    changes: { model: 'ir-100', weightDecay: 5e-4, decayRules: { '*.bias': 0 } },
   },
   'arcface-torch-mbf': {
     ...published,
     means: 'arcface_torch: mbf, ArcFace, polynomial rate over 40 epochs',
     source: 'InsightFace (deepinsight), recognition/arcface_torch',
-    changes: { ...arcfaceTorch, model: 'mbf', epochs: 40, lr: 0.1, weightDecay: 1e-4 },
+    changes: { ...arcfaceTorch, model: 'mbf', epochs: 40, weightDecay: 1e-4 },
   },
   'partial-fc-ir-50': {
     ...published,
@@ -400,7 +409,6 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       model: 'ir-50',
       head: { name: 'arcface', s: 64, m: 0.5, init: 'normal', sampleRate: 0.1 },
       epochs: 20,
-      lr: 0.1,
       weightDecay: 5e-4,
     },
   },
@@ -412,9 +420,11 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       head: { name: 'triplet', mining: 'semi-hard', margin: 0.3 },
       sampler: { people: 12, images: 5 },
       batch: 60,
+      optimizer: { name: 'sgd', momentum: 0.9, nesterov: false },
       lr: 0.005,
-      schedule: { name: 'constant', warmupSteps: 0 },
+      schedule: { name: 'constant' },
       weightDecay: 5e-4,
+      decayRules: { '*.bias': 0 },
     },
   },
   finetune: {
@@ -426,7 +436,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       freezeEpochs: 1,
       epochs: 6,
       lr: 0.01,
-      schedule: { name: 'cosine', warmupSteps: 0 },
+      schedule: { name: 'cosine' },
     },
   },
   distill: {
