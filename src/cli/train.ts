@@ -33,6 +33,16 @@ const help = (): string =>
     'Exit codes: 0 done, 1 failure, 2 usage, 3 diverged, 130 stopped by Ctrl-C (a checkpoint is saved).',
   ].join('\n');
 
+/** Removes what an earlier run left in a folder; event files void those before them by themselves. */
+function removeRun(out: string): void {
+  const remove = (folder: string, what: RegExp) => {
+    for (const name of existsSync(folder) ? readdirSync(folder) : [])
+      if (what.test(name)) rmSync(join(folder, name), { force: true });
+  };
+  remove(out, /^((last|best|step-\d+)\.safetensors|report\.html|embedding\.npy|embedding\.names\.txt)$/);
+  remove(join(out, 'samples'), /-\d{7,}\.jpg$/);
+}
+
 async function run(named: string | undefined, flags: TrainFlags, words: readonly string[]): Promise<void> {
   const changes = recipeChanges(words);
   // A run goes on in the folder of its checkpoint.
@@ -66,6 +76,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
   } else recipe = startRecipe(named ?? 'mobilefacenet-arcface', changes);
 
   const workers = wholeOption('workers', flags.workers);
+  let started = false;
   let device = await openDevice(flags);
   const reporter = reporterFor(flags.json ?? false);
   const stop = new AbortController();
@@ -87,9 +98,8 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
       signal: stop.signal,
       onEvent(e) {
         // Not before the new run is known to start: what is refused leaves the old one as it was.
-        if (e.type === 'start' && e.fromStep === 0 && flags.overwrite && !resuming)
-          for (const name of readdirSync(out))
-            if (/^(last|best|step-\d+)\.safetensors$/.test(name)) rmSync(join(out, name), { force: true });
+        if (e.type === 'start' && flags.overwrite && replaces && !started) removeRun(out);
+        if (e.type === 'start') started = true;
         reporter.onEvent(e);
       },
       ...(resuming ? { resumeFrom: source } : {}),

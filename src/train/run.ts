@@ -9,8 +9,10 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hostArray } from '../core/dtype.ts';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
+import { entryOf } from '../core/options.ts';
 import type { Batch } from '../data/load/loader.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
+import { losses } from '../heads/index.ts';
 import { type Parameter, parameterCount, StateBuffer, variablesOf } from '../nn/module.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
 import { afterEvaluation, afterStep, endsEarly, logLine, rateOf } from './course.ts';
@@ -182,6 +184,8 @@ async function attempt(
   const thawing = recipe.freezeEpochs > 0 ? recipe.freezeEpochs * stepsPerEpoch : Infinity;
   const none: ReadonlySet<Parameter> = new Set();
   const frozenAt = (step: number) => (step < thawing ? frozen : none);
+  /** Whether the state is changed between steps, which none may then be under way over. */
+  const changesBefore = (step: number) => step === thawing || (t.pruning?.due(step, steps) ?? false);
 
   const length = { lr: recipe.lr, batch: recipe.batch, steps, stepsPerEpoch };
   const rate = rateOf(recipe, length);
@@ -192,6 +196,10 @@ async function attempt(
   await makeRunFolder(out);
   const doubt = await alignmentDoubt(data, t.network.preprocessing.inputSize);
   if (doubt) note(doubt);
+  if (entryOf('head', losses, recipe.head.name).role === 'either' && recipe.sampler.people === undefined)
+    note(
+      `head ${recipe.head.name} compares the pictures of a batch, of which few show one person: --sampler.people and --sampler.images choose them`,
+    );
   const compileFor = (at: number): TrainingStep =>
     trainingStep(t, recipe, device, {
       frozen: frozenAt(at),
@@ -252,6 +260,7 @@ async function attempt(
         phase = frozenAt(number);
         step = compileFor(number);
       }
+      if (t.pruning?.due(number, steps)) await t.pruning.update(number, steps);
       const asked = performance.now();
       const batch = await loader.next();
       since.waited += performance.now() - asked;
@@ -270,7 +279,7 @@ async function attempt(
       // Nothing is launched past a step whose state is wanted.
       for (let n = underWay.length; n < ahead; n++) {
         const next = progress.step + n;
-        if (next >= steps || signal?.aborted || (n > 0 && (savesAfter(next) || securing || next === thawing))) break;
+        if (next >= steps || signal?.aborted || (n > 0 && (savesAfter(next) || securing || changesBefore(next)))) break;
         await launch();
       }
       const current = underWay.shift();

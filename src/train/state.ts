@@ -99,7 +99,20 @@ export function resumedFrom(c: Checkpoint, path: string, changes: RecipeChanges 
   };
 }
 
-/** Writes a checkpoint's numbers into a run. Throws DataError listing every tensor that does not fit. */
+/** Writes a checkpoint's numbers into a run. Throws DataError listing tensors that do not fit. */
 export function restore(c: Checkpoint, t: Trainable, path: string): void {
-  loadState(t.variables, c.tensors, path);
+  try {
+    loadState(t.variables, c.tensors, path);
+  } catch (e) {
+    if (!(e instanceof DataError)) throw e;
+    const [first = '', ...rest] = e.message.split('\n');
+    throw new DataError(
+      [
+        first.replace('of this network', 'of this run'),
+        ...rest.slice(0, -1),
+        `Go on with the options of the run, or start a new one from its weights: --from ${path}.`,
+      ].join('\n'),
+      { cause: e },
+    );
+  }
 }
