@@ -2,7 +2,7 @@
  * Which parameters a rule is for: patterns over their dotted names, and kinds that every network has.
  *
  * A pattern is a name in which `*` stands for anything, or a kind: @backbone (the network), @head (the loss and its terms),
- * @norm (batch norm), @prelu, @bias, @depthwise, @dense (linear layers).
+ * @norm (batch norm), @prelu, @bias, @conv, @depthwise, @dense (linear layers).
  */
 import { UsageError } from '../core/errors.ts';
 import { nearest } from '../core/options.ts';
@@ -22,6 +22,7 @@ const kinds: Readonly<Record<string, (p: Place) => boolean>> = {
   '@norm': (p) => p.owner instanceof BatchNorm,
   '@prelu': (p) => p.owner instanceof PReLU,
   '@bias': (p) => /(^|\.)bias$/.test(p.parameter.name) && !(p.owner instanceof BatchNorm),
+  '@conv': (p) => p.owner instanceof Conv2d && p.parameter.name.endsWith('.weight'),
   '@depthwise': (p) => p.owner instanceof Conv2d && p.parameter.shape[2] === 1 && p.parameter.shape[3]! > 1,
   '@dense': (p) => p.owner instanceof Linear,
 };
@@ -48,14 +49,16 @@ export class ParameterSet {
     this.places = [...placesOf(network, true), ...losses.flatMap((l) => placesOf(l, false))];
   }
 
-  /** Parameters that one of the patterns fits. Throws UsageError, in the name of `key`, for one that fits none. */
+  /** Parameters that one of the patterns fits. Throws UsageError, in the name of `key`, for a name that fits none. */
   select(key: string, patterns: readonly string[]): ReadonlySet<Parameter> {
     const found = new Set<Parameter>();
     for (const pattern of patterns) {
       const fitting = this.places.filter((p) => matches(pattern, p));
-      if (fitting.length === 0) this.refuse(key, pattern);
+      // A kind need not be in every network.
+      if (fitting.length === 0 && !kinds[pattern]) this.refuse(key, pattern);
       for (const p of fitting) found.add(p.parameter);
     }
+    if (patterns.length > 0 && found.size === 0) this.refuse(key, patterns.join(','));
     return found;
   }
 

@@ -102,6 +102,16 @@ export const plainGroups = {
       value: number({ from: 0 }, 0, 'largest magnitude of a number; 0 for none'),
     },
   },
+  prune: {
+    means: 'setting more and more of the smallest weights to 0 while training',
+    options: {
+      sparsity: number({ from: 0, below: 1 }, 0, 'share of zeros at last; 0 for no pruning'),
+      start: number({ from: 0, to: 1 }, 0.1, 'share of the run after which it begins'),
+      end: number({ from: 0, to: 1 }, 0.7, 'share of the run after which it is done'),
+      everySteps: whole({ from: 1 }, 100, 'number of steps between changes'),
+      of: textOption('@conv,@dense', 'parameters that are pruned, patterns separated by commas'),
+    },
+  },
   earlyStop: {
     means: 'ending a run that no longer gets better',
     options: {

@@ -182,6 +182,7 @@ export function trainingStep(
         frozen,
       });
       t.optimizer.update(clipped(gradients, recipe.clip), lr!, wanted);
+      t.pruning?.apply(wanted);
       t.average?.update(wanted);
       const gradNorm = globalNorm(gradients.filter((g) => g !== undefined));
       const good = staysFinite(add(loss, gradNorm), healthy.tensor);

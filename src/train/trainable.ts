@@ -15,6 +15,7 @@ import { type Ema, ema } from '../optim/ema.ts';
 import { createOptimizer } from '../optim/index.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import { ParameterSet } from './patterns.ts';
+import { type Pruning, pruningOf } from './prune.ts';
 import type { Recipe } from './recipe.ts';
 
 /** A loss beside the head. */
@@ -38,6 +39,7 @@ export interface Trainable {
   readonly optimizer: Optimizer;
   readonly parameterSet: ParameterSet;
   readonly average: Ema | undefined;
+  readonly pruning: Pruning | undefined;
   /** Everything a checkpoint holds, in a fixed order. */
   readonly variables: readonly Variable[];
 }
@@ -97,6 +99,17 @@ export function trainable(
     ...optionsOf(recipe.optimizer),
     ...rulesFor(parameterSet, recipe),
   });
+  const pruned =
+    recipe.prune.sparsity > 0
+      ? parameterSet.select(
+          'prune.of',
+          recipe.prune.of.split(',').map((w) => w.trim()),
+        )
+      : [];
+  const pruning = pruningOf(
+    recipe,
+    parametersOf(network).filter((p) => new Set(pruned).has(p)),
+  );
   const { decay, warmUp } = recipe.ema;
   const average = decay > 0 ? ema(variablesOf(network), { decay, warmUp }) : undefined;
   return {
@@ -107,6 +120,12 @@ export function trainable(
     optimizer,
     parameterSet,
     average,
-    variables: [...[network, ...losses].flatMap(variablesOf), ...optimizer.state, ...(average?.state ?? [])],
+    pruning,
+    variables: [
+      ...[network, ...losses].flatMap(variablesOf),
+      ...optimizer.state,
+      ...(average?.state ?? []),
+      ...(pruning?.state ?? []),
+    ],
   };
 }
