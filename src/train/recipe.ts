@@ -76,7 +76,6 @@ const keyOrder: readonly string[] = [...namedKeys, ...plainKeys, ...Object.keys(
 const allKeys = [...keyOrder, ...Object.keys(shorthands), 'lastLayerDecayFactor', 'evalPairs', 'evalImages'];
 
 export const recipeNames = Object.keys(readyRecipes);
-export const recipeMeaning = (name: string): string => readyRecipes[name]!.means;
 
 const show = (x: unknown): string => (x === undefined ? 'nothing' : JSON.stringify(x instanceof FromText ? x.text : x));
 
@@ -190,10 +189,10 @@ function resolveNamed(key: NamedKey, group: Record<string, unknown>, where: stri
   if (typeof name !== 'string')
     throw new UsageError(`${where}: '${key}' expected a name, got ${show(name)}\nIt is the ${namedGroups[key].means}.`);
   const entry = namedGroups[key].entry(name);
-  const given2 = readTexts(options, entry.options);
+  const own = { ...entry.preset, ...readTexts(options, entry.options) };
   return {
     name: name.toLowerCase(),
-    ...resolveOptions(`${where}: ${key} ${name}`, entry.options, { ...entry.preset, ...given2 }),
+    ...resolveOptions(`${where}: ${key} ${name}`, entry.options, own),
   };
 }
 
@@ -247,10 +246,13 @@ function checkTogether(r: Recipe, where: string): void {
       'Change one of them.',
     );
   if (r.optimizer.nesterov && r.optimizer.momentum === 0)
-    fail("'nesterov' needs a momentum above 0", 'Pass --nesterov false, or a momentum.');
+    fail("'nesterov' expected a momentum above 0, got 0", 'Pass --nesterov false, or a momentum.');
   const { people, images } = r.sampler;
   if ((people === undefined) !== (images === undefined))
-    fail("'sampler' needs people and images", 'Pass --sampler.people 16 --sampler.images 4.');
+    fail(
+      `'sampler' expected people and images, got ${people === undefined ? 'images' : 'people'} alone`,
+      'Pass --sampler.people 16 --sampler.images 4.',
+    );
   if (people !== undefined && people * images! !== r.batch)
     fail(
       `expected a batch of ${people} people with ${images} pictures each, got batch ${r.batch}`,
@@ -262,7 +264,7 @@ function checkTogether(r: Recipe, where: string): void {
       'Change --accumulate or --sampler.people.',
     );
   if (r.freezeEpochs > 0 && r.freeze.length === 0)
-    fail("'freezeEpochs' needs something to freeze", 'Pass --freeze @backbone.');
+    fail("'freezeEpochs' expected something to freeze, got nothing", 'Pass --freeze @backbone.');
   const { teacher, weight } = r.distillation;
   if (teacher !== undefined && weight === 0)
     fail("'distillation' expected a weight above 0 for its teacher, got 0", 'Leave the teacher out.');
@@ -341,6 +343,7 @@ function recordIn(text: string, where: string): Record<string, unknown> {
   let found: unknown;
   try {
     found = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' });
+    JSON.stringify(found); // an alias of what it is in makes a circle
   } catch (e) {
     throw new UsageError(
       `${where}: expected a recipe as YAML or JSON, but ${(e as Error).message.split('\n')[0]}\nCorrect the file.`,

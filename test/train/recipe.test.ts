@@ -90,7 +90,7 @@ test('a recipe file of a wrong type names the file, the key and the types', () =
 test('keys that contradict each other are refused', () => {
   expect(() => resolveRecipe('demo', { batch: 10, accumulate: 4 })).toThrow(/'accumulate' to divide 'batch'/);
   expect(() => resolveRecipe('demo', { batch: 4, accumulate: 4 })).toThrow(/parts of at least 2/);
-  expect(() => resolveRecipe('demo', { momentum: 0 })).toThrow(/'nesterov' needs a momentum/);
+  expect(() => resolveRecipe('demo', { momentum: 0 })).toThrow(/'nesterov' expected a momentum above 0, got 0/);
 });
 
 test('every key says what it means and expects', () => {
@@ -156,7 +156,68 @@ test('extends may name a file, relative to the one that says so, but not itself'
 });
 
 test('a sampler, freezing and early stopping must fit the rest', () => {
-  expect(() => resolveRecipe('demo', { sampler: { people: 4 } })).toThrow(/'sampler' needs people and images/);
+  expect(() => resolveRecipe('demo', { sampler: { people: 4 } })).toThrow(/'sampler' expected people and images, got people alone/);
   expect(() => resolveRecipe('demo', { sampler: { people: 4, images: 4 } })).toThrow(/Pass --batch 16/);
-  expect(() => resolveRecipe('demo', { freezeEpochs: 1 })).toThrow(/needs something to freeze/);
+  expect(() => resolveRecipe('demo', { freezeEpochs: 1 })).toThrow(/expected something to freeze, got nothing/);
+});
+
+test.each([
+  ['../x=a.bin', /'validation' expected names of up to 64 letters, .*, got "..\/x"\nRename the set/],
+  ['a b:c=a.bin', /got "a b:c"/],
+  ['batch=a.bin', /are not 'batch', got "batch"/],
+  ['LFW=a.bin,lfw=b.bin', /names that differ by more than case and spaces, got "LFW" and "lfw"/],
+  ['lfw=a.bin,lfw=b.bin', /'validation' expected sets by name/],
+])('validation sets %s would clash in files, columns or tags', (text, message) => {
+  expect(() => resolveRecipe('demo', { validation: new FromText(text) })).toThrow(message);
+});
+test('names of validation sets may be of any script; one made from a path is made plain', () => {
+  const text = 'Gesichter ä=a.bin,顔=b.bin';
+  expect(Object.keys(resolveRecipe('demo', { validation: new FromText(text) }).validation)).toEqual([
+    'Gesichter ä',
+    '顔',
+  ]);
+  const { validation } = resolveRecipe('demo', { evalPairs: new FromText('x/,my "set" (1).bin') });
+  expect(Object.keys(validation)).toEqual(['my _set_ _1_']);
+});
+
+test.each([
+  [{ terms: new FromText('center=1,center=2') }, /terms center expected a weight of at least 0, got \[1,2\]/],
+  [{ decayRules: new FromText('@norm=0,@norm=1') }, /'decayRules' expected patterns with a factor/],
+  [{ 'head.s.x': new FromText('3') }, /expected a key of the recipe, got 'head\.s\.x'/],
+  [{ 'noise.foo': new FromText('3') }, /expected a key of the recipe, got 'noise\.foo'/],
+  [{ headWeight: 0 }, /'headWeight' 0 leaves nothing to learn from/],
+  [{ headWeight: 0, terms: { center: 0 } }, /'headWeight' 0 leaves nothing to learn from/],
+  [{ distillation: { teacher: 'x', weight: 0 } }, /'distillation' expected a weight above 0 for its teacher, got 0/],
+  [{ earlyStop: { patience: 1 }, evalEverySteps: 0 }, /earlyStop goes by results .* 'evalEverySteps' is 0/],
+])('%j is refused', (changes, message) => {
+  expect(() => resolveRecipe('demo', changes)).toThrow(message);
+  expect(() => resolveRecipe('demo', changes)).toThrow(UsageError);
+});
+
+test.each([
+  ['duplicate keys', 'lr: 0.1\nlr: 0.2\n', /but Map keys must be unique at line 2/],
+  ['tabs', 'model:\n\tname: ir-18\n', /but Tabs are not allowed as indentation at line 2/],
+  ['a list', '- lr: 0.1\n', /expected a recipe as a record of keys, got \[\{"lr":0\.1\}\]/],
+  ['nothing', '', /expected a recipe as a record of keys, got null/],
+  ['several documents', 'lr: 0.1\n---\nlr: 0.2\n', /multiple documents/],
+  ['a key that no object should have', '"__proto__": {lr: 1}\n', /got '__proto__'/],
+  [
+    'an alias of itself',
+    'head: &a {s: *a}\n',
+    /my\.yaml: expected a recipe as YAML or JSON, but Converting circular structure/,
+  ],
+  [
+    'aliases that multiply',
+    `a: &a [x, x]\n${[...'bcde'].map((k, i) => `${k}: &${k} [${Array(9).fill(`*${'abcd'[i]}`)}]`).join('\n')}\n`,
+    /Excessive alias count/,
+  ],
+])('a recipe file of %s is refused', (_, text, message) => {
+  expect(() => parseRecipe(text, 'my.yaml')).toThrow(message);
+  expect(() => parseRecipe(text, 'my.yaml')).toThrow(UsageError);
+  expect(() => parseRecipe(text, 'my.yaml')).toThrow(/^my\.yaml: .*\n.*\.$/s);
+});
+test('anchors stand for what they name', () => {
+  const { decayRules, rateRules } = parseRecipe('decayRules: &x {"@norm": 0.5}\nrateRules: *x\n', 'my.yaml');
+  expect(decayRules).toEqual({ '@norm': 0.5 });
+  expect(rateRules).toEqual(decayRules);
 });
