@@ -132,11 +132,13 @@ export const optional = <T>(spec: OptionSpec<T>): OptionSpec<T | undefined> => (
 
 const show = (x: unknown): string => (x === undefined ? 'nothing' : JSON.stringify(x));
 
-/** The candidate nearest in spelling. */
-export const nearest = (word: string, candidates: readonly string[]): string =>
-  candidates.reduce((a, b) =>
-    distance(word.toLowerCase(), b.toLowerCase()) < distance(word.toLowerCase(), a.toLowerCase()) ? b : a,
-  );
+/** The candidate nearest in spelling: the first that the word begins, else that of the fewest edits. */
+export function nearest(word: string, candidates: readonly string[]): string {
+  const wanted = word.toLowerCase();
+  const begun = wanted.length > 2 ? candidates.find((c) => c.toLowerCase().startsWith(wanted)) : undefined;
+  const edits = (c: string) => distance(wanted, c.toLowerCase());
+  return begun ?? candidates.reduce((a, b) => (edits(b) < edits(a) ? b : a));
+}
 
 /**
  * Every option with its value: the one given, or the default. Options that are undefined both ways are left out.

@@ -15,7 +15,7 @@ import { modulesOf, Parameter } from '../nn/module.ts';
 import { add, elementwise } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
 import { TraceContext } from '../plan/trace.ts';
-import { withCalls } from './hooks.ts';
+import { withCalls } from '../nn/hooks.ts';
 import type { Recipe } from './recipe.ts';
 import { lossAndGradients, type StepResult, stepKeys } from './step.ts';
 import type { Trainable } from './trainable.ts';

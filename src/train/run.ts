@@ -21,7 +21,7 @@ import { diagnose } from './diagnose.ts';
 import type { TrainEvent } from './events.ts';
 import type { Recipe, RecipeChanges } from './recipe.ts';
 import { Recorder } from './recorder.ts';
-import { makeRunFolder, writeRecipe, writeResults } from './runFolder.ts';
+import { makeRunFolder, writeParameters, writeRecipe, writeResults } from './runFolder.ts';
 import { setUp } from './setup.ts';
 import { startFrom } from './start.ts';
 import { checkpointOf, type Evaluation, type Progress, restore, resumedFrom } from './state.ts';
@@ -210,6 +210,7 @@ async function attempt(
   let phase = frozenAt(progress.step);
   const plan = await step.plan();
   await writeRecipe(out, recipe);
+  await writeParameters(out, t, recipe, phase);
   const recorder = await Recorder.open(out, recipe, progress.step, validation.names);
   onEvent({
     type: 'start',

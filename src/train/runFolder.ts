@@ -5,11 +5,13 @@ import { DataError } from '../core/errors.ts';
 import { sourceName } from '../data/dataset.ts';
 import { htmlReport, type ReportPair } from '../evaluate/report.ts';
 import { encodePng } from '../image/encode.ts';
+import type { Parameter } from '../nn/module.ts';
 import { writeNpy } from '../weights/npy.ts';
 import { writeAtomically } from './checkpointFile.ts';
 import type { LogRow } from './logFile.ts';
 import { type Recipe, recipeLines } from './recipe.ts';
 import { type JudgedPair, judgedPairs } from './samples.ts';
+import { rulesFor, type Trainable } from './trainable.ts';
 import type { SetResult } from './validation.ts';
 
 const text = (s: string) => new TextEncoder().encode(s);
@@ -23,6 +25,23 @@ export async function makeRunFolder(out: string): Promise<void> {
 
 export const writeRecipe = (out: string, recipe: Recipe): Promise<void> =>
   writeAtomically(join(out, 'recipe.json'), text(`${JSON.stringify(recipe, null, 2)}\n`));
+
+/** A row per parameter: what it is and what the recipe's rules make of it. */
+export async function writeParameters(
+  out: string,
+  t: Trainable,
+  recipe: Recipe,
+  frozen: ReadonlySet<Parameter>,
+): Promise<void> {
+  const { decay, rate } = rulesFor(t.parameterSet, recipe);
+  const rows = t.optimizer.parameters.map((p) =>
+    [p.name, p.shape.join('x'), p.size, decay(p), rate(p), frozen.has(p)].join(','),
+  );
+  await writeAtomically(
+    join(out, 'parameters.csv'),
+    text(['name,shape,size,weightDecay,rateFactor,frozen', ...rows, ''].join('\n')),
+  );
+}
 
 const picture = (pixels: Uint8Array, [height, width]: readonly [number, number]): string =>
   `data:image/png;base64,${Buffer.from(encodePng({ width, height, data: pixels })).toString('base64')}`;

@@ -21,7 +21,7 @@ import { clipByGlobalNorm, clipByValue, globalNorm } from '../optim/clip.ts';
 import { accumulate } from '../plan/accumulate.ts';
 import { checkpoint } from '../plan/checkpoint.ts';
 import { keyData, TraceContext } from '../plan/trace.ts';
-import { withCalls } from './hooks.ts';
+import { withCalls } from '../nn/hooks.ts';
 import type { Recipe } from './recipe.ts';
 import type { Trainable } from './trainable.ts';
 

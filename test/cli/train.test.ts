@@ -91,6 +91,7 @@ test('a run prints its recipe, JSON lines, and leaves a whole folder; resuming a
     'best.safetensors',
     'recipe.json',
     'curve.csv',
+    'parameters.csv',
     'report.html',
     'embedding.npy',
   ])
@@ -288,6 +289,33 @@ describe('bad input ends in one clear message', () => {
     expect(end.stderr).toMatch(/^facegrad: writing .*\.safetensors \(\d+ bytes\): EFBIG/);
     expect(readFileSync(join(out, 'last.safetensors')).equals(bytes)).toBe(true);
   });
+});
+
+test('a new run in an old folder leaves nothing of the old one; what a resumed run cannot take is said', async () => {
+  const out = join(folder, 'replaced');
+  const args = [...small, '--keepLast', '2', '--evalEverySteps', '2', '--optimizer', 'adam', '--out', out];
+  expect((await facegrad(args)).code).toBe(0);
+  const kept = () => readdirSync(out).filter((name) => name.startsWith('step-'));
+  expect(kept()).toEqual(['step-0000004.safetensors', 'step-0000006.safetensors']);
+  const resumed = await facegrad(['train', '--out', out, '--resume', '--maxSteps', '8', '--optimizer.amsgrad', 'true']);
+  expect(resumed.code).toBe(1);
+  expect(resumed.stderr).toMatch(
+    /^facegrad: .*last\.safetensors: expected the \d+ tensors of this run, but \d+ differ\n[\s\S]*\nGo on with the options of the run, or start a new one from its weights: --from .*\.\n$/,
+  );
+  expect((await facegrad([...small, '--maxSteps', '3', '--out', out, '--overwrite'])).code).toBe(0);
+  expect(kept()).toEqual([]);
+  expect(readdirSync(join(out, 'samples')).sort()).toEqual(
+    ['batch-0000000', 'synthetic-nearest-0000003', 'synthetic-worst-0000003'].map((name) => `${name}.jpg`),
+  );
+});
+
+test.skipIf(process.platform === 'win32')('a disk that fills while pictures are written', () => {
+  const args = [cli, ...small, '--out', join(folder, 'full-samples')];
+  const end = spawnSync('sh', ['-c', `trap '' XFSZ && ulimit -f 8 && exec "$0" "$@"`, process.execPath, ...args], {
+    encoding: 'utf8',
+  });
+  expect(end.stderr).toMatch(/^facegrad: writing .*samples\/batch-0000000\.jpg \(\d+ bytes\): EFBIG.*\n.*\.\n$/);
+  expect(end.status).toBe(1);
 });
 
 test('help names every key of the recipe without loading the engine', () => {

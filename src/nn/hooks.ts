@@ -1,6 +1,6 @@
 /** Standing in for the calls of some modules while a function is traced. */
 import type { Tensor } from '../core/tensor.ts';
-import type { Module } from '../nn/module.ts';
+import type { Module } from './module.ts';
 import type { TraceContext } from '../plan/trace.ts';
 
 export type Call = (x: Tensor, ctx: TraceContext) => Tensor;
