@@ -143,7 +143,7 @@ function milestonesOf(
   const beyond = milestones.find((m) => m > 1);
   if (beyond !== undefined)
     throw new UsageError(
-      `step: expected milestones from 0 to 1, shares of the run, got ${beyond}\nFor epochs or steps say so by unit.`,
+      `step: expected milestones from 0 to 1, shares of the run, got ${beyond}\nSet unit to 'epochs' or 'steps' where they are those.`,
     );
   return milestones.map((m) => Math.round(m * steps));
 }

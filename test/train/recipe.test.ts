@@ -156,7 +156,7 @@ test('extends may name a file, relative to the one that says so, but not itself'
 });
 
 test('a sampler, freezing and early stopping must fit the rest', () => {
-  expect(() => resolveRecipe('demo', { sampler: { people: 4 } })).toThrow(/'sampler' expected people and images, got people alone/);
+  expect(() => resolveRecipe('demo', { sampler: { people: 4 } })).toThrow(/'sampler' .*, got people alone/);
   expect(() => resolveRecipe('demo', { sampler: { people: 4, images: 4 } })).toThrow(/Pass --batch 16/);
   expect(() => resolveRecipe('demo', { freezeEpochs: 1 })).toThrow(/expected something to freeze, got nothing/);
 });
