@@ -21,6 +21,7 @@ interface EvalFlags extends DeviceChoice {
   readonly far: string;
   readonly folds?: string;
   readonly subEmbedding?: string;
+  readonly batchStatistics?: boolean;
   readonly landmarks?: string;
   readonly json?: boolean;
 }
@@ -61,7 +62,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   const { sources, ...input } = pairRows(set);
 
   const device = await openDevice(flags);
-  const embedder = await loadEmbedder(flags.weights, { device });
+  const embedder = await loadEmbedder(flags.weights, { device, batchStatistics: flags.batchStatistics });
   try {
     const start = performance.now();
     const whole = await embedPictures(embedder, sources, flip, flags.landmarks);
@@ -130,6 +131,10 @@ export function register(program: Command): void {
     .option('--flip <rule>', `use of the mirror image: ${flips.join(', ')}`, 'sum')
     .option('--folds <n>', 'contiguous folds of equal size, in place of those that the set names')
     .option('--sub-embedding <i/n>', 'score slice i of n alone, as networks trained with MultiFace have them')
+    .option(
+      '--batch-statistics',
+      'batch norm by the moments of each batch, as while training: to see whether the running ones fit',
+    )
     .option('--far <rate>', 'false accept rate that VAL is given at', '1e-3')
     .option('--json', 'protocol, flip, pairs, accuracy, std, auc, eer, valAtFar, threshold as JSON');
   addDeviceOptions(command).action(evaluate);

@@ -48,9 +48,9 @@ const themes: readonly (readonly [title: string, keys: readonly string[]])[] = [
   ['Data', ['data', 'mergeIdentities', 'skipBad', 'identities', 'imagesPerIdentity', 'flip', 'augment']],
   ['Batches and input', ['batch', 'accumulate', 'recompute', 'sampler', 'preprocessing']],
   ['Length and rate', ['epochs', 'maxSteps', 'lr', 'earlyStop']],
-  ['Weights and gradients', ['weightDecay', 'decayRules', 'rateRules', 'clip', 'ema', 'seed']],
+  ['Weights and gradients', ['weightDecay', 'decayRules', 'rateRules', 'clip', 'ema', 'prune', 'seed']],
   ['From other weights', ['from', 'fromMissing', 'fromHead', 'freeze', 'freezeEpochs', 'distillation']],
-  ['Evaluation', ['validation', 'evalProtocol', 'evalFlip', 'evalIdentities', 'evalEverySteps']],
+  ['Evaluation', ['validation', 'evalProtocol', 'evalFlip', 'evalBatchStatistics', 'evalIdentities', 'evalEverySteps']],
   ['What a run writes', ['saveEverySteps', 'keepLast', 'logEverySteps', 'samples', 'tensorBoard', 'histograms']],
 ];
 

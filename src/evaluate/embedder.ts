@@ -13,7 +13,10 @@ import { type DeviceName, openDevice } from '../device/open.ts';
 import { alignFace, type CropSize } from '../image/align.ts';
 import { inferenceState, networkOf } from '../models/index.ts';
 import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
-import { loadState, variablesOf } from '../nn/module.ts';
+import { withCalls } from '../nn/hooks.ts';
+import { BatchNorm } from '../nn/layers.ts';
+import { loadState, modulesOf, variablesOf } from '../nn/module.ts';
+import { TraceContext } from '../plan/trace.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 
 /** Pixels row by row, RGB (3 bytes) or RGBA (4 bytes, alpha unused): a canvas's ImageData fits. */
@@ -37,6 +40,11 @@ export interface EmbedderOptions {
   readonly maxBatch?: number;
   /** 'f16' stores activations and weights as float16, on WebGPU alone; see `CompileOptions`. Default 'f32'. */
   readonly storage?: 'f32' | 'f16' | undefined;
+  /**
+   * Batch norm by the moments of each batch in place of the running ones, as while training. What an image gives then
+   * depends on its batch: for looking into a network whose statistics do not fit. Default false.
+   */
+  readonly batchStatistics?: boolean | undefined;
 }
 
 export interface EmbedOptions {
@@ -114,12 +122,14 @@ export function embedderOf(
     metadata = {},
     maxBatch = 32,
     storage = 'f32',
+    batchStatistics = false,
     owns = {},
   }: {
     readonly preprocessing?: Preprocessing;
     readonly metadata?: Readonly<Record<string, string>>;
     readonly maxBatch?: number;
     readonly storage?: 'f32' | 'f16' | undefined;
+    readonly batchStatistics?: boolean | undefined;
     readonly owns?: { readonly network?: boolean; readonly device?: boolean };
   } = {},
 ): Embedder {
@@ -128,8 +138,16 @@ export function embedderOf(
   const [height, width] = preprocessing.inputSize;
   const pixels = 3 * height * width;
   const size = network.options.embeddingSize;
+  const norms = batchStatistics ? modulesOf(network).filter((m) => m instanceof BatchNorm) : [];
   const run: Compiled = compile(
-    ({ images }, ctx) => ({ embeddings: network.call(preprocess(images!, preprocessing), ctx) }),
+    ({ images }, ctx) => ({
+      embeddings: withCalls(
+        norms,
+        // What the moments would move is dropped with their context.
+        (_, call) => (x) => call(x, new TraceContext(true)),
+        () => network.call(preprocess(images!, preprocessing), ctx),
+      ),
+    }),
     { device, storage },
   );
   /** The last run: one at a time, because a plan's input buffer is one. */
@@ -152,7 +170,8 @@ export function embedderOf(
     const out = new Float32Array(images.length * size);
     for (let from = 0; from < images.length; ) {
       const n = Math.min(maxBatch, images.length - from);
-      const rows = bucket(n, maxBatch);
+      // Rows that only fill up would count in a batch's moments.
+      const rows = batchStatistics ? n : bucket(n, maxBatch);
       const batch = new Uint8Array(rows * pixels);
       for (let i = 0; i < n; i++) place(batch, i * pixels, images[from + i]!, mirrored);
       const { embeddings } = await run({ images: host(batch, [rows, height, width, 3]) });
@@ -214,6 +233,7 @@ export async function loadEmbedder(
     threads,
     maxBatch,
     storage,
+    batchStatistics,
     source = 'weights',
   }: EmbedderOptions & { readonly source?: string } = {},
 ): Promise<Embedder> {
@@ -229,6 +249,7 @@ export async function loadEmbedder(
     preprocessing,
     metadata,
     storage,
+    batchStatistics,
     owns: { network: true, device: opens },
     ...(maxBatch !== undefined && { maxBatch }),
   });

@@ -67,7 +67,7 @@ export async function evaluatorOf(
   read: (s: ImageSource) => Promise<Uint8Array>,
   network: FaceNetwork,
   device: Device,
-  { protocol, flip }: { protocol: Protocol; flip: Flip },
+  { protocol, flip, batchStatistics }: { protocol: Protocol; flip: Flip; batchStatistics?: boolean },
 ): Promise<Evaluator> {
   checkPairs(pairs);
   const { sources, ...input } = pairRows(pairs);
@@ -77,7 +77,7 @@ export async function evaluatorOf(
   const [height, width] = network.preprocessing.inputSize;
   const images = pictures.map(({ pixels }) => ({ width, height, data: pixels }));
   // Its plans live as long as the device; the network is the trainer's.
-  const embedder = embedderOf(network, device);
+  const embedder = embedderOf(network, device, { batchStatistics });
 
   return {
     name: pairs.name,

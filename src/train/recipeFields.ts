@@ -287,6 +287,11 @@ export const fields = {
     expects: 'none, sum, unitSum or concat',
     means: 'how the mirrored picture counts',
   },
+  evalBatchStatistics: {
+    schema: v.boolean(),
+    expects: 'true or false',
+    means: 'evaluate with the batch norm moments of each batch, as while training, in place of the running ones',
+  },
   evalIdentities: {
     schema: v.union([v.literal(0), wholeNumber(4)]),
     expects: '0, or a whole number of at least 4',

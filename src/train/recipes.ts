@@ -43,6 +43,7 @@ export const base: RecipeChanges = {
   validation: {},
   evalProtocol: 'insightface',
   evalFlip: 'sum',
+  evalBatchStatistics: false,
   evalIdentities: 100,
 };
 

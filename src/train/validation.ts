@@ -36,7 +36,11 @@ export async function validationOf(t: Trainable, recipe: Recipe, device: Device)
   const averaged = t.average && initialize(networkFor(recipe), recipe.seed);
   const network = averaged ?? t.network;
   const size = network.preprocessing.inputSize;
-  const settings = { protocol: recipe.evalProtocol, flip: recipe.evalFlip };
+  const settings = {
+    protocol: recipe.evalProtocol,
+    flip: recipe.evalFlip,
+    batchStatistics: recipe.evalBatchStatistics,
+  };
   const evaluators: { readonly set: string; readonly evaluator: Evaluator }[] = [];
   const open = (pairs: PairSet) => evaluatorOf(pairs, (s) => readImage(s, size), network, device, settings);
   for (const { name, pairs } of await validationSets(recipe))

@@ -7,6 +7,7 @@ import { WasmDevice } from '../../src/device/wasm.ts';
 import { embedderOf, type FaceImage, loadEmbedder } from '../../src/evaluate/embedder.ts';
 import { alignFace } from '../../src/image/align.ts';
 import { preprocess } from '../../src/models/network.ts';
+import { loadState, stateOf, variablesOf } from '../../src/nn/module.ts';
 import { noiseImages, tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
 
 const device = await WasmDevice.create({ threads: 2 });
@@ -135,6 +136,31 @@ it('swaps colours for a network trained on BGR', async () => {
   }));
   expect(await bgr.embed(images.slice(0, 1))).toEqual(await rgb.embed(swapped));
   await Promise.all([bgr.dispose(), rgb.dispose()]);
+});
+
+it('takes the moments of each batch where it is asked to, and moves no statistics', async () => {
+  const net = tinyNetwork();
+  const before = await stateOf(variablesOf(net));
+  const three = images.slice(0, 3);
+  const x = new Uint8Array(3 * 32 * 32 * 3);
+  three.forEach((im, i) => {
+    x.set(im.data, i * im.data.length);
+  });
+  const training = compile(({ x: input }, ctx) => ({ y: net.call(preprocess(input!, net.preprocessing), ctx) }), {
+    device,
+    training: true,
+  });
+  // Its assignments are of the running statistics alone, which the numbers at hand do not read.
+  const want = (await training({ x: host(x, [3, 32, 32, 3]) })).y!.data;
+  loadState(variablesOf(net), before, 'before');
+  const e = embedderOf(net, device, { batchStatistics: true });
+  expect(await e.embed(three)).toEqual(want);
+  const running = embedderOf(net, device);
+  expect(await running.embed(three)).not.toEqual(want);
+  expect(await stateOf(variablesOf(net))).toEqual(before);
+  await e.dispose();
+  await running.dispose();
+  training.dispose();
 });
 
 it('says what is wrong', async () => {
