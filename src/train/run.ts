@@ -7,13 +7,12 @@
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hostArray } from '../core/dtype.ts';
 import { DataError, DeviceError, UsageError } from '../core/errors.ts';
 import { entryOf } from '../core/options.ts';
 import type { Batch } from '../data/load/loader.ts';
 import type { Device, DeviceInfo } from '../device/device.ts';
 import { losses } from '../heads/index.ts';
-import { type Parameter, parameterCount, StateBuffer, variablesOf } from '../nn/module.ts';
+import { type Parameter, parameterCount, variablesOf } from '../nn/module.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpointFile.ts';
 import { afterEvaluation, afterStep, endsEarly, logLine, rateOf } from './course.ts';
 import { alignmentDoubt } from './data.ts';
@@ -250,12 +249,7 @@ async function attempt(
     const underWay: { batch: Batch; lr: number; result: Promise<StepResult> }[] = [];
     const launch = async () => {
       const number = progress.step + underWay.length;
-      if (number === thawing && frozen.size > 0) {
-        // A new phase: everything trains, by an optimizer that starts anew.
-        for (const v of t.optimizer.state)
-          if (v instanceof StateBuffer) v.write(hostArray(v.dtype, v.size).fill(v.start));
-        note(`step ${number + 1}: all parameters are trained from here on`);
-      }
+      if (number === thawing && frozen.size > 0) note(`step ${number + 1}: all parameters are trained from here on`);
       if (phase !== frozenAt(number)) {
         step.dispose();
         phase = frozenAt(number);
