@@ -7,7 +7,7 @@
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join, relative } from 'node:path';
 import { UsageError } from '../src/core/errors.ts';
 import { enableFastKernels } from '../src/device/v8.ts';
 import { WasmDevice } from '../src/device/wasm.ts';
@@ -156,8 +156,9 @@ async function runCase(
   }
 }
 
+/** Paths from this folder, so that results name none of the machine's. */
 const withoutPaths = (settings: RecipeChanges) =>
-  JSON.parse(JSON.stringify(settings, (_, x) => (typeof x === 'string' ? x.replace(/^.*shared\//, '../shared/') : x)));
+  JSON.parse(JSON.stringify(settings, (_, x) => (typeof x === 'string' && isAbsolute(x) ? relative('.', x) : x)));
 
 /** Trains every case. Throws DataError for data that cannot be trained or evaluated on. */
 export async function benchLosses(o: LossBenchOptions): Promise<LossReport> {

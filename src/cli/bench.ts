@@ -269,7 +269,7 @@ export function register(program: Command): void {
     .option('--pairs <file>', 'losses: pairs to evaluate on (default: synthetic people)')
     .option('--images <set>', 'losses: the set of their pictures')
     .option('--teacher <file>', 'losses: weights of a teacher, for distillation')
-    .option('--epochs <n>', 'losses: passes over the data (default: 4)')
+    .option('--epochs <n>', 'losses: passes over the data (default: 4, or 8 on synthetic faces)')
     .option('--only <names>', 'losses: some of the cases, separated by commas')
     .option('--no-torch', 'train: leave PyTorch out')
     .option('--install', 'peers, data: install what is compared with without asking, about 500 MB')

@@ -1,5 +1,5 @@
 /**
- * The network of MobileFaceNet_K210: MobileNet's separable convolutions (Howard et al. 2017, arXiv 1704.04861, section 3)
+ * The network of MobileFaceNet-Keras-K210: MobileNet's separable convolutions (Howard et al. 2017, arXiv 1704.04861, section 3)
  * with MobileFaceNet's global depthwise convolution, in the few layers that the K210 chip's accelerator runs: 1×1 and 3×3
  * convolutions with zeros all around where the stride is 2, one activation per layer (LeakyReLU in place of PReLU), no
  * additions of maps.
@@ -128,7 +128,7 @@ const variant = (form: 's' | 'm' | 'full', means: string) => ({ means, options: 
 export const k210Net = defineModel({
   name: 'k210',
   means: 'separable convolutions for small accelerators, 0.21 M parameters, 60 M multiply-adds',
-  source: 'MobileFaceNet_K210, after Howard et al. 2017, arXiv 1704.04861',
+  source: 'MobileFaceNet-Keras-K210, after Howard et al. 2017, arXiv 1704.04861',
   options,
   create: (given) => new K210Net(given),
   variants: {

@@ -1,4 +1,4 @@
-/** The network of MobileFaceNet_K210: its sizes, and PyTorch's counts and numbers (test/reference/k210Net.py). */
+/** The network of MobileFaceNet-Keras-K210: its sizes, and PyTorch's counts and numbers (test/reference/k210Net.py). */
 import { expect, it } from 'vitest';
 import { create } from '../../src/models/index.ts';
 import { summarize } from '../../src/models/summary.ts';

@@ -1,4 +1,4 @@
-"""Writes k210Net.json: the network of MobileFaceNet_K210 in PyTorch (networks.py says how).
+"""Writes k210Net.json: the network of MobileFaceNet-Keras-K210 in PyTorch (networks.py says how).
 
 Separable convolutions (arXiv 1704.04861) with explicit zeros around strided ones, LeakyReLU 0.3, batch norms as in Keras (eps
 1e-3, 0.99 of the running statistics kept), and from the global depthwise convolution on biases before batch norms.
