@@ -12,7 +12,7 @@ import { TraceContext } from '../../src/plan/trace.ts';
 import { diagnose } from '../../src/train/diagnose.ts';
 import { type Recipe, type RecipeChanges, resolveRecipe } from '../../src/train/recipe.ts';
 import { lossAndGradients, trainingStep } from '../../src/train/step.ts';
-import { headFor, networkFor, rulesFor, trainable } from '../../src/train/trainable.ts';
+import { headFor, networkFor, rulesFor, termsFor, trainable } from '../../src/train/trainable.ts';
 
 const classes = 7;
 let device: Device;
@@ -33,7 +33,9 @@ const recipeOf = (changes: RecipeChanges = {}): Recipe =>
 function setUp(recipe: Recipe) {
   const network = initialize(networkFor(recipe), 1);
   const head = initialize(headFor(recipe, network, classes), 1);
-  return trainable(network, head, recipe);
+  const terms = termsFor(recipe, network, classes);
+  for (const { loss } of terms) initialize(loss, 1);
+  return trainable(network, head, recipe, { terms });
 }
 
 function batchOf(n: number, step = 0, size = 32) {
@@ -191,6 +193,21 @@ describe('a step that is not finite', () => {
     expect(await poisoned(recipeOf({ accumulate: 2 }), 'blocks.2.expand.conv.weight', 1e38)).toMatch(
       /first not finite: the output of module blocks\.2\.expand\n/,
     );
+  });
+  test('names the term whose loss overflows', async () => {
+    // Of one centre alone, but every class is in the batch.
+    expect(await poisoned(recipeOf({ terms: { center: 1 } }), 'center.centers', 1e30)).toMatch(
+      /first not finite: the output of module center\n/,
+    );
+  });
+  test('leaves what is frozen out of the search', async () => {
+    const recipe = recipeOf({ s: 1e30 });
+    const t = setUp(recipe);
+    const frozen = t.parameterSet.select('freeze', ['@backbone']);
+    const { images, labels } = batchOf(8);
+    const result = { loss: 1, gradNorm: Infinity, hitRate: 0, terms: {}, applied: false };
+    const error = await diagnose(t, recipe, device, images, labels, 1, result, frozen);
+    expect(error.message).toMatch(/first not finite: (the gradient of 'arcface\.weight'|nothing by itself)/);
   });
   test('names the module whose gradient overflows, or says that only the norm does', async () => {
     // Logits of this scale keep the loss finite; the gradients are 1e30 and more, and their squares are not.
