@@ -230,11 +230,12 @@ export const mobileFaceNet = defineModel({
     'mobilefacenet-r': { means: "the paper's MobileFaceNet-R: ReLU for PReLU", options: { activation: 'relu' } },
     'mobilefacenet-y1': {
       means: "InsightFace's y1: the paper's network with a dense output, 128 numbers",
-      options: { output: 'linear' },
+      // MXNet's default eps; only the two batch norms behind the map have 2e-5 there.
+      options: { output: 'linear', bnEps: 1e-3 },
     },
     'mobilefacenet-y2': {
       means: "InsightFace's y2: deeper, 2.0 M parameters, 256 numbers",
-      options: { blocks: [2, 8, 16, 4], firstExpansion: 1, output: 'linear', embeddingSize: 256 },
+      options: { blocks: [2, 8, 16, 4], firstExpansion: 1, output: 'linear', embeddingSize: 256, bnEps: 1e-3 },
     },
     mbf: {
       means: "arcface_torch's mbf: maps twice as wide, 2.06 M parameters, 512 numbers",
