@@ -122,7 +122,10 @@ export function cosineBlocks(
       { x, w },
       'Give the head the embedding size of the network.',
     );
-  if (!(block >= 1)) throw new ShapeError(`marginSoftmax: expected a block of at least 1 class, got ${block}`);
+  if (!(block >= 1))
+    throw new ShapeError(
+      `marginSoftmax: expected a block of at least 1 class, got ${block}\nLeave it out for blocks of 2048.`,
+    );
   if (!(Number.isInteger(centresPerClass) && centresPerClass >= 1 && w.shape[0]! % centresPerClass === 0))
     throw shapeError(
       'marginSoftmax',
@@ -150,7 +153,7 @@ const isTarget = E.eq(E.input(1), E.input(2));
 const lowest = E.constant(-3.4028235e38);
 
 /** The cosine of each row to its label's centre: [B]. */
-export const ownCosine = (blocks: readonly CosineBlock[], labels: Tensor): Tensor =>
+const ownCosine = (blocks: readonly CosineBlock[], labels: Tensor): Tensor =>
   total(
     blocks.map(({ cos, ids }) =>
       sum(elementwise('targetCos', E.where(isTarget, E.input(0), E.constant(0)), [cos, column(labels), ids]), 1),
@@ -252,7 +255,7 @@ const rowExprs = (n: number): Expr[] => Array.from({ length: n }, (_, i) => E.in
 export function hits(logits: Tensor, labels: Tensor): Tensor {
   checkLabels('hits', logits, labels);
   const [b, c] = logits.shape as [number, number];
-  const at = elementwise('atLabel', E.where(E.eq(E.input(1), E.input(2)), E.input(0), E.constant(-3.4028235e38)), [
+  const at = elementwise('atLabel', E.where(isTarget, E.input(0), lowest), [
     logits,
     reshape(labels, [b, 1]),
     classIds(0, c),
