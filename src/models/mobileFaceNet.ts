@@ -23,7 +23,7 @@ import { BatchNorm, ConvBlock, type ConvBlockOptions, Linear } from '../nn/layer
 import { Module, nameTree } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
 import { add } from '../ops/pointwise.ts';
-import { globalAvgPool } from '../ops/pool.ts';
+import { globalAvgPool } from '../ops/reduce.ts';
 import type { TraceContext } from '../plan/trace.ts';
 import {
   defaultPreprocessing,

@@ -10,7 +10,7 @@ import type { Tensor } from '../core/tensor.ts';
 import { BatchNorm, type BatchNormOptions, ConvBlock, Dropout, Linear } from '../nn/layers.ts';
 import { Module } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
-import { globalAvgPool } from '../ops/pool.ts';
+import { globalAvgPool } from '../ops/reduce.ts';
 import type { TraceContext } from '../plan/trace.ts';
 
 export type OutputKind = 'E' | 'GDC' | 'GAP';

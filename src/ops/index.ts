@@ -47,7 +47,7 @@ export {
   tanh,
   where,
 } from './pointwise.ts';
-export { avgPool, globalAvgPool, maxPool, type PoolOptions } from './pool.ts';
+export { avgPool, maxPool, type PoolOptions } from './pool.ts';
 export { type DropoutContext, dropout, randomUniform } from './random.ts';
 export { argMax, argMin, logSumExp, max, mean, min, stopGradient, sum } from './reduce.ts';
 export { resize } from './resize.ts';

@@ -20,7 +20,6 @@ import { type ConvOptions, fourSides, pair } from './convolution.ts';
 import { defineOp, type Op, type Sample, shapeError } from './define.ts';
 import { pad, sliceOp } from './movement.ts';
 import { elementwise } from './pointwise.ts';
-import { mean } from './reduce.ts';
 
 const bothOf = ([top, bottom, left, right]: PoolAttrs['padding']) => [top + bottom, left + right] as const;
 
@@ -234,9 +233,3 @@ export const maxPool = (x: Tensor, options: PoolOptions): Tensor => maxPoolOp.ap
  */
 export const avgPool = (x: Tensor, options: PoolOptions & { readonly countIncludePad?: boolean }): Tensor =>
   avgPoolOp.apply([x], { ...poolAttrs(options), countIncludePad: options.countIncludePad ?? true })[0]!;
-
-/** Mean over the whole image: [N, H, W, C] → [N, C]. */
-export function globalAvgPool(x: Tensor): Tensor {
-  if (x.rank !== 4) throw shapeError('globalAvgPool', 'images [N, H, W, C]', { x }, 'Reshape images to NHWC.');
-  return mean(x, [1, 2]);
-}

@@ -108,6 +108,13 @@ type Reduce = (x: Tensor, axes?: number | readonly number[], keepDims?: boolean)
 export const sum: Reduce = (x, axes, keep = false) => reduce(sumOp, x, axes, keep);
 /** Mean over axes (default all). */
 export const mean: Reduce = (x, axes, keep = false) => reduce(meanOp, x, axes, keep);
+
+/** Mean over the whole image: [N, H, W, C] → [N, C]. */
+export function globalAvgPool(x: Tensor): Tensor {
+  if (x.rank !== 4) throw shapeError('globalAvgPool', 'images [N, H, W, C]', { x }, 'Reshape images to NHWC.');
+  return mean(x, [1, 2]);
+}
+
 /** Largest element over axes; ties share the gradient equally. */
 export const max: Reduce = (x, axes, keep = false) => reduce(maxOp, x, axes, keep);
 /** Smallest element over axes; ties share the gradient equally. */
