@@ -49,7 +49,7 @@ export {
 } from './pointwise.ts';
 export { avgPool, maxPool, type PoolOptions } from './pool.ts';
 export { type DropoutContext, dropout, randomUniform } from './random.ts';
-export { argMax, argMin, logSumExp, max, mean, min, stopGradient, sum } from './reduce.ts';
+export { argMax, argMin, globalAvgPool, logSumExp, max, mean, min, stopGradient, sum } from './reduce.ts';
 export { resize } from './resize.ts';
 export {
   type ClassCosines,
