@@ -195,9 +195,12 @@ async function attempt(
   await makeRunFolder(out);
   const doubt = await alignmentDoubt(data, t.network.preprocessing.inputSize);
   if (doubt) note(doubt);
-  if (entryOf('head', losses, recipe.head.name).role === 'either' && recipe.sampler.people === undefined)
+  const comparing = [recipe.head.name, ...Object.keys(recipe.terms)].filter(
+    (name) => entryOf('loss', losses, name).role === 'either',
+  );
+  if (comparing.length && recipe.sampler.people === undefined)
     note(
-      `head ${recipe.head.name} compares the pictures of a batch, of which few show one person: --sampler.people and --sampler.images choose them`,
+      `${comparing.join(' and ')}: compares the pictures of a batch, or of a part of it, of which few may show one person; --sampler.people and --sampler.images choose them`,
     );
   const compileFor = (at: number): TrainingStep =>
     trainingStep(t, recipe, device, {
@@ -269,6 +272,8 @@ async function attempt(
       result.catch(() => {}); // it is looked at in its turn
       underWay.push({ batch, lr, result });
     };
+    if (progress.step < steps && endsEarly(progress, recipe))
+      note('the run has ended early: a larger --earlyStop.patience goes on with it');
     while (progress.step < steps && !endsEarly(progress, recipe)) {
       const securing = device.name === 'webgpu' && performance.now() - secured > snapshotMs;
       // Nothing is launched past a step whose state is wanted.

@@ -227,10 +227,13 @@ describe('everything at once', () => {
     expect(stepsIn(whole.events).map((e) => e.lr)).toEqual(lrs);
   });
 
-  test('it ends early, says so, and is done', () => {
+  test('it ends early, says so, and is done; resumed, too', async () => {
     expect(whole).toMatchObject({ finished: true, steps });
     expect(notesIn(whole.events)).toContain(`step ${steps}: no better loss for 3 evaluations, so the run ends`);
     expect(existsSync(join(whole.out, 'report.html'))).toBe(true);
+    const again = await run(recipe, 'whole', { resume: true });
+    expect(again).toMatchObject({ finished: true, steps });
+    expect(notesIn(again.events)).toContain('the run has ended early: a larger --earlyStop.patience goes on with it');
   });
 
   test('each validation set has a column, and the best is that of the mean', async () => {
