@@ -1,9 +1,9 @@
 /** `facegrad datasets`: the catalogue of data sets, and whether what was fetched is what it should be. It fetches nothing. */
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { distance } from 'fastest-levenshtein';
 import { type CatalogueEntry, type Counts, catalogue, catalogueEntry } from '../../datasets/catalogue.ts';
 import { UsageError } from '../core/errors.ts';
+import { nearest } from '../core/options.ts';
 import { type CatalogueCheck, checkCatalogue } from '../data/inspect/catalogueCheck.ts';
 import { openDataset } from '../data/open.ts';
 import { closeContainers } from '../data/readImage.ts';
@@ -22,10 +22,8 @@ function entryOf(name: string): CatalogueEntry {
   const entry = catalogueEntry(name);
   if (entry) return entry;
   const names = catalogue.flatMap((e) => [e.name, ...e.aliases]);
-  const wanted = name.toLowerCase();
-  const near = names.reduce((a, b) => (distance(wanted, b) < distance(wanted, a) ? b : a));
   throw new UsageError(
-    `datasets: expected a data set of the catalogue, got '${name}'\nDid you mean '${near}'? All: ${catalogue.map((e) => e.name).join(', ')}.`,
+    `datasets: expected a data set of the catalogue, got '${name}'\nDid you mean '${nearest(name, names)}'? All: ${catalogue.map((e) => e.name).join(', ')}.`,
   );
 }
 

@@ -5,6 +5,7 @@ import { UsageError } from '../core/errors.ts';
 import { fileError } from '../data/files.ts';
 import { svgFile } from '../evaluate/plot.ts';
 import { htmlReport } from '../evaluate/report.ts';
+import { csvCell } from '../train/logFile.ts';
 
 export interface Figure {
   readonly title: string;
@@ -17,15 +18,9 @@ export interface Figure {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** As CSV has it: quoted where needed; seven digits are more than the numbers are good for; no number is an empty cell. */
+/** Seven digits are more than the numbers are good for; no number is an empty cell. */
 const cell = (x: string | number): string =>
-  typeof x === 'number'
-    ? Number.isFinite(x)
-      ? String(Number(x.toPrecision(7)))
-      : ''
-    : /[",\r\n]/.test(x)
-      ? `"${x.replaceAll('"', '""')}"`
-      : x;
+  typeof x === 'string' ? csvCell(x) : Number.isFinite(x) ? String(Number(x.toPrecision(7))) : '';
 
 const formats: Readonly<Record<string, (figure: Figure) => string>> = {
   '.svg': ({ plots }) => svgFile(plots[0]!),

@@ -49,10 +49,10 @@ async function main(argv: readonly string[]): Promise<void> {
   const words = argv.filter((a) => !a.startsWith('-'));
   const name = words[0] === 'help' ? words[1] : words[0];
   if (name && !Object.hasOwn(commands, name)) {
-    const { distance } = await import('fastest-levenshtein');
-    const near = Object.keys(commands).reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
+    const { nearest } = await import('../core/options.ts');
+    const names = Object.keys(commands);
     throw new UsageError(
-      `expected a command, got '${name}'\nDid you mean '${near}'? The commands are: ${Object.keys(commands).join(', ')}.`,
+      `expected a command, got '${name}'\nDid you mean '${nearest(name, names)}'? The commands are: ${names.join(', ')}.`,
     );
   }
   for (const [key, { means, load }] of Object.entries(commands)) {

@@ -5,8 +5,8 @@
  * operations.ts, and each draws from its own stream, folded from the key by its name; so adding one leaves the draws of
  * the others as they are, and any number of threads gives the same pictures.
  */
-import { distance } from 'fastest-levenshtein';
 import { UsageError } from '../core/errors.ts';
+import { nearest } from '../core/options.ts';
 import { fold, type Key, uniformAt } from '../core/random.ts';
 import type { RgbImage } from './jpeg.ts';
 import { type OperationName, operationNames, operations } from './operations.ts';
@@ -52,11 +52,8 @@ const expectsOf = (name: OperationName): string => {
 function checkName(name: string, others: readonly string[] = []): OperationName {
   if (Object.hasOwn(operations, name)) return name as OperationName;
   const known = [...operationNames, ...others];
-  const near = known.reduce((a, b) =>
-    distance(name.toLowerCase(), b.toLowerCase()) < distance(name.toLowerCase(), a.toLowerCase()) ? b : a,
-  );
   throw new UsageError(
-    `augment: expected an operation, got '${name}'\nDid you mean '${near}'? There are: ${known.join(', ')}.`,
+    `augment: expected an operation, got '${name}'\nDid you mean '${nearest(name, known)}'? There are: ${known.join(', ')}.`,
   );
 }
 

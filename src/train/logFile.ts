@@ -52,7 +52,8 @@ export interface LogRow {
 /** The cells of a line of CSV (RFC 4180): a quoted one may hold commas and, doubled, quotes. */
 const cellsOf = (line: string): string[] =>
   [...`,${line}`.matchAll(/,(?:"((?:[^"]|"")*)"|([^,]*))/g)].map((m) => m[1]?.replaceAll('""', '"') ?? m[2]!);
-const cell = (text: string): string => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+/** A cell of CSV, quoted where it has to be. */
+export const csvCell = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 /** The rows of a log up to a step, and the validation sets it names. Lines that are cut off or damaged are left out. */
 function parse(text: string, step: number, validationNames: readonly string[]): { rows: LogRow[]; names: string[] } {
@@ -107,7 +108,7 @@ export class RunLog {
     const text = step > 0 ? await readFile(path, 'utf8').catch(() => '') : '';
     const { rows, names } = parse(text, step, validationNames);
     const log = new RunLog(path, [...new Set([...names, ...validationNames])], rows);
-    const header = [...columns, ...log.validationNames.map((n) => prefix + n)].map(cell).join(',');
+    const header = [...columns, ...log.validationNames.map((n) => prefix + n)].map(csvCell).join(',');
     const whole = [header, ...rows.map((r) => log.line(r)), ''].join('\n');
     await writeAtomically(path, new TextEncoder().encode(whole));
     return log;
