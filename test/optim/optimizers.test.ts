@@ -10,6 +10,7 @@ import { compile } from '../../src/compile.ts';
 import { fold, keyOf, normal, uniform } from '../../src/core/random.ts';
 import type { Shape } from '../../src/core/shape.ts';
 import { host, type Tensor, tensor, type Variable } from '../../src/core/tensor.ts';
+import type { Device } from '../../src/device/device.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { constantInit } from '../../src/nn/init.ts';
 import { loadState, Parameter, type State, stateOf } from '../../src/nn/module.ts';
@@ -20,6 +21,8 @@ import { createOptimizer, optimizers } from '../../src/optim/index.ts';
 import type { Optimizer } from '../../src/optim/optimizer.ts';
 import { rmsprop } from '../../src/optim/rmsprop.ts';
 import { biasCorrection } from '../../src/optim/slots.ts';
+import { openGpuDevice, runGpu } from '../helpers/gpu.ts';
+import { gpuFactor } from '../ops/harness.ts';
 
 interface Golden {
   readonly name: string;
@@ -43,7 +46,7 @@ const key = keyOf(file.seed);
 const noise = (name: 'a' | 'b', t: number) => normal(fold(fold(fold(key, 'noise'), name), t), sizes[name]);
 const of = (what: string, name: string) => fold(fold(key, what), name);
 
-let device: WasmDevice;
+let device: Device;
 beforeAll(async () => {
   device = await WasmDevice.create({ threads: 1 });
 });
@@ -59,7 +62,7 @@ function optimizerOf(c: Golden, parameters: readonly Parameter[]): Optimizer {
 }
 
 /** The problem at its start, or at what a checkpoint held. */
-function problem(c: Golden, from?: State) {
+function problem(c: Golden, from?: State, on: Device = device) {
   const parameters = (['a', 'b'] as const).map((name) => {
     const p = new Parameter(shapes[name]!, constantInit(0));
     p.name = name;
@@ -81,7 +84,7 @@ function problem(c: Golden, from?: State) {
         optimizer.update(gradients, inputs.lr!, ctx);
         return undefined;
       },
-      { device },
+      { device: on },
     );
   const [step, frozen] = [stepOf('ab'), stepOf('a')];
   return {
@@ -121,6 +124,23 @@ describe('optimizers', () => {
     expect(await stateOf(resumed.variables)).toEqual(await stateOf(whole.variables));
     whole.dispose();
     resumed.dispose();
+  });
+
+  it.runIf(runGpu)('the first 10 updates on WebGPU', async () => {
+    const gpu = await openGpuDevice();
+    for (const c of file.cases) {
+      const run = problem(c, undefined, gpu);
+      for (let t = 1; t <= 10; t++) {
+        await run.step(t - 1);
+        const want = c.at[t];
+        if (want)
+          expect(farthest(want.f64, await run.numbers()), `${c.name}, step ${t}`).toBeLessThanOrEqual(
+            gpuFactor * boundOf(want),
+          );
+      }
+      run.dispose();
+    }
+    await gpu.dispose();
   });
 
   it('each of the registry has its goldens, its factors of the rate and its frozen parameters', () => {
