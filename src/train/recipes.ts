@@ -263,14 +263,14 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       preprocessing: { mean: 127.5, scale: 1 / 127.5 },
       head: { name: 'softmax', bias: true },
       optimizer: { name: 'adam' },
-      // Keras's patience of 3 counts the result that lowers the rate.
+      // Keras's patience of 3 counts the result that lowers the rate; it has one an epoch.
       schedule: { name: 'plateau', metric: 'loss', factor: 0.2, patience: 2, thresholdMode: 'abs', minLr: 1e-6 },
       flip: false,
       epochs: 30,
       batch: 256,
       lr: 1e-3,
       weightDecay: 0,
-      evalEverySteps: 1000,
+      evalEverySteps: 2000, // about an epoch of CASIA-WebFace
     },
   },
   retrain: {
@@ -300,6 +300,13 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     means: 'the second stage for the K210 network',
     source: 'MobileFaceNet-Keras-K210 (AIWintermuteAI), train.py',
     changes: { model: { name: 'k210-s', inputSize: [128, 128] } },
+  },
+  'k210-tune': {
+    needs: ['data', 'from'],
+    extends: 'k210-retrain',
+    means: 'the third stage for the K210 network',
+    source: 'MobileFaceNet-Keras-K210 (AIWintermuteAI), train.py',
+    changes: { lr: 1e-4 },
   },
 
   'multiface-mobilefacenet': {
