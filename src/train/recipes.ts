@@ -29,8 +29,8 @@ export const base: RecipeChanges = {
   epochs: 20,
   lr: 0.1,
   weightDecay: 4e-5,
-  // The paper has ten times the decay in the layers after the global operator; here that operator is one of them.
-  decayRules: { 'globalDepthwise.*': 10, 'embedding.*': 10, '@head': 10, '@norm': 0, '@prelu': 0 },
+  // Ten times the decay in the layers after the global operator, as in MobileFaceNet's paper, and in the class centres.
+  decayRules: { 'embedding.*': 10, '@head': 10, '@norm': 0, '@prelu': 0 },
   rateRules: {},
   seed: 1,
   logEverySteps: 10,
