@@ -1,7 +1,7 @@
 /**
  * A smoke run of the built package as a user has it: plain JavaScript on any Node from 20.19 on, `node --test smoke.mjs`.
- * Every op's samples against the f64 reference, a few training steps, an embedding; data sets through the commands. FAST=1
- * turns the fast kernels on first, SIMD names the mode that must then run.
+ * Every op's samples against the f64 reference, a few training steps, an embedding; every network, loss and optimizer by
+ * name; data sets through the commands. FAST=1 turns the fast kernels on first, SIMD names the mode that must then run.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -96,7 +96,7 @@ async function losses(on) {
   const optimizer = sgd(parameters, { momentum: 0.9, nesterov: true });
   const step = compile(
     ({ images, labels, lr }, ctx) => {
-      const { loss } = head.loss(net.call(facegrad.preprocess(images, net.preprocessing), ctx), labels);
+      const { loss } = head.loss(net.call(facegrad.preprocess(images, net.preprocessing), ctx), labels, ctx);
       optimizer.update(grad(loss, parameters), lr, ctx);
       return { loss };
     },
@@ -133,6 +133,44 @@ test('training steps follow the f64 reference and learn', async () => {
     await assert.rejects(facegrad.loadEmbedder(join(folder, 'none.safetensors')), /none\.safetensors.*no such file/i);
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test('every network by name, every loss and every optimizer in training', async () => {
+  const small = { width: 0.125, embeddingSize: 16, inputSize: [32, 32] };
+  for (const name of facegrad.architectures.keys())
+    assert.ok(facegrad.parametersOf(facegrad.create(name, small)).length > 10, name);
+
+  const images = draw({ shape: [4, 32, 32, 3], dtype: 'u8' }, 'images');
+  const labels = host(Int32Array.of(0, 1, 0, 2), [4]);
+  const rules = facegrad.optimizers.map((o) => o.name);
+  assert.ok(facegrad.losses.length > rules.length);
+  for (const [i, { name, role }] of facegrad.losses.entries()) {
+    const net = initialize(facegrad.create('mobilefacenet', { ...small, blocks: [1, 1, 0, 0] }), 1);
+    const size = { classes: 5, embeddingSize: 16 };
+    // What is only a term stands beside a head.
+    const terms = (role === 'term' ? ['softmax', name] : [name]).map((l) =>
+      initialize(facegrad.createLoss(l, size), 2),
+    );
+    const parameters = [net, ...terms].flatMap((m) => facegrad.parametersOf(m));
+    const optimizer = facegrad.createOptimizer(rules[i % rules.length], parameters);
+    const step = compile(
+      (x, ctx) => {
+        const embeddings = net.call(facegrad.preprocess(x.images, net.preprocessing), ctx);
+        const loss = terms.map((t) => t.loss(embeddings, x.labels, ctx).loss).reduce((a, b) => facegrad.add(a, b));
+        optimizer.update(grad(loss, parameters), x.lr, ctx);
+        return { loss };
+      },
+      { device, training: true },
+    );
+    const out = [];
+    for (let k = 0; k < 2; k++) {
+      const key = host(facegrad.keyData(facegrad.keyOf(3), k), [2], 'i32');
+      out.push((await step({ images, labels, key, lr: 0.01 })).loss.data[0]);
+    }
+    assert.ok(out.every(Number.isFinite) && out[0] !== out[1], `${name}, ${rules[i % rules.length]}: ${out}`);
+    step.dispose();
+    for (const v of [...parameters, ...optimizer.state]) v.dispose();
   }
 });
 
