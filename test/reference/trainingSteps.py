@@ -5,9 +5,9 @@ several float32 runs that differ only in order of summation: that is the `drift`
 
 What a comparison of single steps needs, found by trying on MobileFaceNet:
 - Where an activation is within rounding of 0, PReLU's slope flips between 0.25 and 1. A handful of flips makes 0.5 % of the
-  gradient of the first layer, so float32 and float64 part with every bit of progress: by 1e-3 of the loss or so once it has
+  gradient of the first layer, so float32 and float64 part with every bit of progress: by some 1e-3 of the loss once it has
   halved, and altogether where the learning rate is a useful one. So images carry a pattern of their class, the learning
-  rate is small, and the batches take turns.
+  rate is small, and the batches take turns. (So small a rate cannot show weight decay: ops.json and smallNet.json can.)
 - `smooth` is one forward and backward without kinks, slopes of 1 or a bias that keeps ReLU's inputs above 0, where float32
   gradients hold to 1e-5: the tight test of the whole backward pass.
 
@@ -16,6 +16,8 @@ weights [in, out], a map flattened as h, w, c), key = fold(keyOf(seed), name):
   convolution              normal(key, n) * sqrt(2 / (kh kw Cout)), multiplied in float64, rounded to float32
   other weights [r, c]     (2 uniform(key, n) - 1) * sqrt(6 / (r + c)), likewise (Xavier uniform)
   batch norm               weight 1, bias 0, running mean 0, running variance 1;  PReLU 0.25
+then those whose name has an ending that `start` of the case names are all of its number. (With ones at the end of its units,
+ResNet-50's gradients grow so much from unit to unit that float32 has two digits of the first ones.)
 With key = keyOf(seed), fold(key, a, b) for fold(fold(key, a), b), and every product in float64, batch k (step t sees t mod
 batches) is
   labels[b]         floor(C * uniform(fold(key, 'labels', k), B)[b])
@@ -30,7 +32,7 @@ no decay.
 The JSON; a summary is [L2 norm, projection 0, projection 1, drift] of a tensor in our layout, in float64. Projection j is its dot
 product with signs: element i's is minus where bit i mod 32 of word j of threefry(fold(key, 'signs', name), i / 32, 0) is set.
 The drift is the largest ||float32 - float64||, so a projection of an equally good run is off by about a normal variable of
-that deviation.
+that deviation. That of the first step's gradients is taken over more runs, with the images of the batch in other orders.
   config        the case
   loss          { f64[step], drift[step] }: mean cross entropy before the update of that step
   smoothLoss    { f64, drift } of one step without kinks
@@ -38,11 +40,13 @@ that deviation.
   parameters    { name: { step0, smooth, moved } }: its gradient at the first step, that without kinks, how far it went
   running       { name: summary } after the last step
 
-Run: python3 test/reference/trainingSteps.py [case ...]      (PyTorch and numpy; CPU, minutes a case; all but the long ones
+Run: python3 test/reference/trainingSteps.py [case ...]      (PyTorch and numpy; CPU, 3 to 5 minutes a case; all but the long ones
                                                              unless cases are named)
 """
 
 import contextlib
+import copy
+import functools
 import json
 import math
 import os
@@ -60,7 +64,7 @@ from irNet import IrNet
 from mobileFaceNet import FaceTrainer, MobileFaceNet
 from resNet import res_net
 
-COMMON = dict(seed=2026, classes=20, steps=50, batches=5, s=32.0, m=0.5, momentum=0.9, decayBody=4e-5, decayTop=4e-4)
+COMMON = dict(start={}, seed=2026, classes=20, steps=50, batches=5, s=32.0, m=0.5, momentum=0.9, decayBody=4e-5, decayTop=4e-4)
 SLOPES, BIASES = {"prelu.weight": 1}, {"bn.bias": 8}
 IR_SE_50 = dict(name="ir-se-50", options=dict(depth=50, attention="se", embeddingSize=512, dropout=0.4))
 RES_NET_50 = dict(name="resnet-50", options=dict(depth=50, embeddingSize=512, dropout=0.4))
@@ -68,7 +72,8 @@ CASES = {
     "mobilefacenet": dict(network=dict(name="mobilefacenet", options=dict(embeddingSize=128)), size=112, cell=16, batch=8, lr=2e-6,
                           smooth=SLOPES),
     "ir-se-50-small": dict(network=IR_SE_50, size=32, cell=8, batch=8, lr=1e-4, smooth=SLOPES),
-    "resnet-50-small": dict(network=RES_NET_50, size=32, cell=8, batch=8, lr=1e-4, smooth=BIASES),
+    "resnet-50-small": dict(network=RES_NET_50, size=32, cell=8, batch=8, lr=2e-5, smooth=BIASES,
+                            start={"branch.2.bn.weight": 0.1}),
     "ir-se-50": dict(network=IR_SE_50, size=112, cell=16, batch=4, lr=1e-4, smooth=SLOPES),
 }
 LONG = ("ir-se-50",)
@@ -77,19 +82,27 @@ MAKE = {
     "ir-se-50": lambda **options: IrNet(**options),
     "resnet-50": lambda **options: res_net(**options),
 }
+ORDERS = (dict(), dict(layout=torch.channels_last), dict(onednn=False))
+
+
+def config_of(case):
+    return {**COMMON, **CASES[case]}
 
 
 class SharedDropout(nn.Module):
-    """Dropout with the mask that our module of this path draws under `key`, which the caller sets before each step."""
+    """Dropout with the mask that our module of this path draws under `key`, which the caller sets before each step.
+
+    `turn` says by how many places the images of a batch are turned, and their masks with them.
+    """
 
     def __init__(self, rate, path):
         super().__init__()
-        self.rate, self.stream, self.key = rate, fold(key_of(0), path)[0], None
+        self.rate, self.stream, self.key, self.turn = rate, fold(key_of(0), path)[0], None, 0
 
     def forward(self, x):
         n, c, h, w = x.shape
         draws = threefry(self.key, np.arange(x.numel(), dtype=np.uint32), self.stream)[0] >> np.uint32(8)
-        kept = torch.from_numpy(draws / 2.0**24 < 1 - self.rate).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        kept = torch.from_numpy(draws / 2.0**24 < 1 - self.rate).reshape(n, h, w, c).roll(self.turn, 0).permute(0, 3, 1, 2)
         return torch.where(kept, x / (1 - self.rate), torch.zeros_like(x))
 
 
@@ -110,7 +123,10 @@ def start(name, shape, key):
     return np.full(shape, 0.25 if "prelu" in name else 0 if name.endswith("bias") else 1, np.float32)
 
 
-def build(config):
+@functools.lru_cache(1)
+def prototype(case):
+    """The model of a case as it begins."""
+    config = config_of(case)
     network, size = config["network"], config["size"]
     net = MAKE[network["name"]](inputSize=(size, size), **network["options"])
     for path, module in list(net.named_modules()):
@@ -136,16 +152,16 @@ def batch(config, k):
     return torch.from_numpy((images - 127.5) / 128).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
 
-def run(config, dtype, layout=torch.contiguous_format, onednn=True, smooth=False):
-    """The run's losses and tensors, each flat, float64, in our layout."""
+def run(case, dtype, layout=torch.contiguous_format, onednn=True, turn=0, smooth=False, steps=None):
+    """The run's losses and tensors, each flat, float64, in our layout; with the images of each batch turned by some places."""
     began = time.time()
-    model = build(config)
-    if smooth:
-        with torch.no_grad():
+    config = config_of(case)
+    model = copy.deepcopy(prototype(case))
+    with torch.no_grad():
+        for ending, value in [*config["start"].items(), *(config["smooth"].items() if smooth else [])]:
             for name, p in model.named():
-                for ending, value in config["smooth"].items():
-                    if name.endswith(ending):
-                        p.fill_(value)
+                if name.endswith(ending):
+                    p.fill_(value)
     model.to(dtype).to(memory_format=layout).train()
     first = {n: to_ours(n, p) for n, p in model.named()}
     dropouts = [m for m in model.modules() if isinstance(m, SharedDropout)]
@@ -154,16 +170,16 @@ def run(config, dtype, layout=torch.contiguous_format, onednn=True, smooth=False
     sgd = torch.optim.SGD(groups, lr=config["lr"], momentum=config["momentum"], nesterov=True)
     out = {"loss": []}
     with contextlib.nullcontext() if onednn else torch.backends.mkldnn.flags(enabled=False):
-        for step in range(1 if smooth else config["steps"]):
-            x, labels = batch(config, step % config["batches"])
+        for step in range(steps or config["steps"]):
+            x, labels = (t.roll(turn, 0) for t in batch(config, step % config["batches"]))
             for d in dropouts:
-                d.key = fold(key_of(config["seed"]), "dropout", step)
+                d.turn, d.key = turn, fold(key_of(config["seed"]), "dropout", step)
             embedding = model.net(x.to(dtype).contiguous(memory_format=layout))
             loss = nn.functional.cross_entropy(model.arcface(embedding, labels), labels)
             sgd.zero_grad()
             loss.backward()
             if step == 0:
-                out["embedding"] = {"embedding": embedding.detach().double().numpy().flatten()}
+                out["embedding"] = {"embedding": embedding.detach().double().roll(-turn, 0).numpy().flatten()}
                 out["gradients"] = {n: to_ours(n, p.grad) for n, p in model.named()}
             sgd.step()
             out["loss"].append(loss.item())
@@ -171,25 +187,35 @@ def run(config, dtype, layout=torch.contiguous_format, onednn=True, smooth=False
     out["moved"] = {n: to_ours(n, p) - first[n] for n, p in model.named()}
     out["running"] = {n: to_ours(n, b) for n, b in model.running()}
     losses = " ".join(f"{v:.4f}" for v in out["loss"])
-    print(f"{dtype} {layout} onednn {onednn} smooth {smooth}, {time.time() - began:.0f} s: {losses}", file=sys.stderr, flush=True)
+    print(f"{dtype} {layout} onednn {onednn} turn {turn} smooth {smooth}, {time.time() - began:.0f} s: {losses}", file=sys.stderr, flush=True)
     return out
 
 
 class Spread:
     """A float64 run, and how far float32 runs in other orders of summation are from it."""
 
-    def __init__(self, config, **options):
-        self.key = key_of(config["seed"])
-        self.truth = run(config, torch.float64, **options)
+    def __init__(self, case, **options):
+        self.case = case
+        self.key = key_of(config_of(case)["seed"])
+        self.truth = run(case, torch.float64, **options)
         self.drift = {}
-        for variant in (dict(), dict(layout=torch.channels_last), dict(onednn=False)):
-            other = run(config, torch.float32, **variant, **options)
+        for order in ORDERS:
+            self.measure(run(case, torch.float32, **order, **options), ("embedding", "gradients", "moved", "running"))
+
+    def measure(self, other, kinds):
+        if len(other["loss"]) == len(self.truth["loss"]):
             gap = np.abs(other["loss"] - self.truth["loss"])
             self.drift["loss"] = np.maximum(gap, self.drift.get("loss", 0))
-            for kind in ("embedding", "gradients", "moved", "running"):
-                for name, v in self.truth[kind].items():
-                    far = float(np.linalg.norm(other[kind][name] - v))
-                    self.drift[kind, name] = max(far, self.drift.get((kind, name), 0))
+        for kind in kinds:
+            for name, v in self.truth[kind].items():
+                far = float(np.linalg.norm(other[kind][name] - v))
+                self.drift[kind, name] = max(far, self.drift.get((kind, name), 0))
+
+    def measure_first_step(self):
+        """More runs of the first step: whether an activation changes its side of 0 is a matter of luck in each."""
+        for turn in range(1, config_of(self.case)["batch"]):
+            for order in ORDERS:
+                self.measure(run(self.case, torch.float32, turn=turn, steps=1, **order), ("embedding", "gradients"))
 
     def summary(self, kind, name):
         v = self.truth[kind][name]
@@ -200,8 +226,9 @@ class Spread:
 
 
 def write(case):
-    config = {**COMMON, **CASES[case]}
-    steps, smooth = Spread(config), Spread(config, smooth=True)
+    config = config_of(case)
+    steps, smooth = Spread(case), Spread(case, smooth=True, steps=1)
+    steps.measure_first_step()
     numbers = lambda v, digits: "[" + ", ".join(f"{x:.{digits}g}" for x in v) + "]"
     losses = lambda s: f'{{ "f64": {numbers(s.truth["loss"], 9)}, "drift": {numbers(s.drift["loss"], 3)} }}'
     embedding = {"step0": steps.summary("embedding", "embedding"), "smooth": smooth.summary("embedding", "embedding")}
