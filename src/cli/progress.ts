@@ -1,7 +1,7 @@
 /** Showing a training run: a bar on a terminal, plain lines elsewhere, JSON lines for machines. */
 
 import type { TrainEvent } from '../train/events.ts';
-import { recipeLines } from '../train/recipe.ts';
+import { recipeLines } from '../train/recipeText.ts';
 import { newBar } from './bar.ts';
 import { print, printJson, showDuration } from './output.ts';
 

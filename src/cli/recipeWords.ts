@@ -1,8 +1,9 @@
 /** Recipes on the command line: words to changes, names and files to recipes, and the keys as help has them. */
 import { UsageError } from '../core/errors.ts';
-import { checkText, FromText, isBooleanKey, type Recipe, recipeKeys, resolveRecipe } from '../train/recipe.ts';
+import { checkText, FromText, isBooleanKey, type Recipe, resolveRecipe } from '../train/recipe.ts';
 import { shorthands } from '../train/recipeFields.ts';
 import { isRecipeFile, readRecipe } from '../train/recipeFile.ts';
+import { recipeKeys } from '../train/recipeText.ts';
 import { columns, indented } from './columns.ts';
 
 const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());

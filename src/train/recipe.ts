@@ -9,7 +9,7 @@
 import * as v from 'valibot';
 import { parse as parseYaml } from 'yaml';
 import { UsageError } from '../core/errors.ts';
-import { entryOf, nearest, readings, readOption, resolveOptions, showOption } from '../core/options.ts';
+import { entryOf, nearest, readings, readOption, resolveOptions } from '../core/options.ts';
 import { losses } from '../heads/index.ts';
 import { schedules } from '../optim/schedules.ts';
 import {
@@ -409,50 +409,3 @@ export function checkText(key: string, raw: string, where: string): void {
   if (!allKeys.includes(key)) layerOf({ [key]: raw }, where);
   if (isField(key)) checkField(key, new FromText(raw), where);
 }
-
-/** Keys with their meaning, what they expect and their default: the command's help. */
-export function recipeKeys(): { key: string; means: string; expects: string; fallback: string }[] {
-  const defaults = resolveRecipe('mobilefacenet-arcface');
-  const short = (key: string) => {
-    const value = (defaults as unknown as Record<string, unknown>)[key];
-    return value === undefined || (isRecord(value) && Object.keys(value).length === 0) ? '' : showValue(value);
-  };
-  return [
-    ...namedKeys.map((key) => ({
-      key,
-      means: `${namedGroups[key].means}; its options as --${key}.OPTION`,
-      expects: `a name, see facegrad options ${key}`,
-      fallback: defaults[key].name,
-    })),
-    ...plainKeys.flatMap((key) =>
-      Object.entries(plainGroups[key].options).map(([o, spec]) => ({
-        key: `${key}.${o}`,
-        means: spec.means,
-        expects: spec.expects,
-        fallback: spec.fallback === undefined ? '' : showOption(spec.fallback),
-      })),
-    ),
-    ...Object.entries(fields).map(([key, { means, expects }]) => ({ key, means, expects, fallback: short(key) })),
-  ];
-}
-
-/** A value as the command line would have it. */
-function showValue(x: unknown, key = ''): string {
-  if (Array.isArray(x)) return x.join(key === 'inputSize' ? 'x' : ',');
-  if (!isRecord(x)) return String(x);
-  return Object.entries(x)
-    .filter(([, value]) => value !== undefined)
-    .map(([k, value]) => `${k}=${isRecord(value) ? `(${showValue(value)})` : showValue(value, k)}`)
-    .join(' ');
-}
-
-/** The recipe as lines of `key  value`, as `train` prints it; groups with their options. */
-export const recipeLines = (recipe: Recipe): string[] =>
-  Object.entries(recipe)
-    .map(([k, x]): [string, string] => {
-      if (!isRecord(x)) return [k, showValue(x)];
-      const { name, ...options } = x;
-      return [k, [name, showValue(options)].filter(Boolean).join(' ')];
-    })
-    .filter(([, text]) => text !== '')
-    .map(([k, text]) => `${k.padEnd(21)}${text}`);

@@ -1,12 +1,14 @@
 /**
- * Recipes as YAML that `parseRecipe` reads back to the same recipe, and what of one differs from the defaults.
+ * Recipes as text: the lines that `train` prints, the help of their keys, and YAML that `parseRecipe` reads back to the same
+ * recipe, whole or what of it differs from the defaults.
  *
- * The one idea: the text names the ready recipe it came from, so it keeps what that one needs (such as data of its own),
+ * The one idea of the YAML: the text names the ready recipe it came from, so it keeps what that one needs (such as data of its own),
  * and a key that is left out stands for the recipe's.
  */
 import { Document, visit } from 'yaml';
+import { showOption } from '../core/options.ts';
 import { type Recipe, resolveRecipe } from './recipe.ts';
-import { type NamedKey, namedGroups, plainGroups } from './recipeFields.ts';
+import { fields, type NamedKey, namedGroups, type PlainKey, plainGroups } from './recipeFields.ts';
 import { readyRecipes } from './recipes.ts';
 
 type Values = Readonly<Record<string, unknown>>;
@@ -70,3 +72,52 @@ export function recipeYaml(recipe: Recipe, { changes = false }: { readonly chang
   if (changes) about.push(`Only what differs from the defaults; what is left out is as in ${name}.`);
   return `${about.map((line) => `# ${line}\n`).join('')}${document.toString({ lineWidth: 100 })}`;
 }
+
+const isRecord = (x: unknown): x is Values => typeof x === 'object' && x !== null && !Array.isArray(x);
+
+/** Keys with their meaning, what they expect and their default: the command's help. */
+export function recipeKeys(): { key: string; means: string; expects: string; fallback: string }[] {
+  const defaults = resolveRecipe('mobilefacenet-arcface');
+  const short = (key: string) => {
+    const value = (defaults as unknown as Record<string, unknown>)[key];
+    return value === undefined || (isRecord(value) && Object.keys(value).length === 0) ? '' : showValue(value);
+  };
+  return [
+    ...(Object.keys(namedGroups) as NamedKey[]).map((key) => ({
+      key,
+      means: `${namedGroups[key].means}; its options as --${key}.OPTION`,
+      expects: `a name, see facegrad options ${key}`,
+      fallback: defaults[key].name,
+    })),
+    ...(Object.keys(plainGroups) as PlainKey[]).flatMap((key) =>
+      Object.entries(plainGroups[key].options).map(([o, spec]) => ({
+        key: `${key}.${o}`,
+        means: spec.means,
+        expects: spec.expects,
+        fallback: spec.fallback === undefined ? '' : showOption(spec.fallback),
+      })),
+    ),
+    ...Object.entries(fields).map(([key, { means, expects }]) => ({ key, means, expects, fallback: short(key) })),
+  ];
+}
+
+/** A value as the command line would have it. */
+function showValue(x: unknown, key = ''): string {
+  if (Array.isArray(x)) return x.join(key === 'inputSize' ? 'x' : ',');
+  if (!isRecord(x)) return String(x);
+  return Object.entries(x)
+    .filter(([, value]) => value !== undefined)
+    .map(([k, value]) => `${k}=${isRecord(value) ? `(${showValue(value)})` : showValue(value, k)}`)
+    .join(' ');
+}
+
+/** The recipe as lines of `key  value`, as `train` prints it; groups with their options. */
+export const recipeLines = (recipe: Recipe): string[] =>
+  Object.entries(recipe)
+    .map(([k, x]): [string, string] => {
+      if (!isRecord(x)) return [k, showValue(x)];
+      const { name, ...options } = x;
+      return [k, [name, showValue(options)].filter(Boolean).join(' ')];
+    })
+    .filter(([, text]) => text !== '')
+    .map(([k, text]) => `${k.padEnd(21)}${text}`);

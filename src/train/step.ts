@@ -11,6 +11,7 @@ import type { Device, Executable } from '../device/device.ts';
 import * as E from '../expr/nodes.ts';
 import { grad } from '../grad.ts';
 import { preprocess } from '../models/network.ts';
+import { withCalls } from '../nn/hooks.ts';
 import { BatchNorm } from '../nn/layers.ts';
 import { type Module, modulesOf, type Parameter, parametersOf } from '../nn/module.ts';
 import { reshape } from '../ops/movement.ts';
@@ -21,7 +22,6 @@ import { clipByGlobalNorm, clipByValue, globalNorm } from '../optim/clip.ts';
 import { accumulate } from '../plan/accumulate.ts';
 import { checkpoint } from '../plan/checkpoint.ts';
 import { keyData, TraceContext } from '../plan/trace.ts';
-import { withCalls } from '../nn/hooks.ts';
 import type { Recipe } from './recipe.ts';
 import type { Trainable } from './trainable.ts';
 

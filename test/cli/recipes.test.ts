@@ -9,10 +9,10 @@ import { losses } from '../../src/heads/index.ts';
 import { architectures } from '../../src/models/index.ts';
 import { optimizers } from '../../src/optim/index.ts';
 import { schedules } from '../../src/optim/schedules.ts';
-import { parseRecipe, recipeKeys, recipeNames, resolveRecipe } from '../../src/train/recipe.ts';
+import { parseRecipe, recipeNames, resolveRecipe } from '../../src/train/recipe.ts';
 import { readRecipe } from '../../src/train/recipeFile.ts';
 import { readyRecipes } from '../../src/train/recipes.ts';
-import { recipeDifferences, recipeYaml } from '../../src/train/recipeText.ts';
+import { recipeDifferences, recipeKeys, recipeYaml } from '../../src/train/recipeText.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'facegrad-recipes-'));
