@@ -92,7 +92,8 @@ export const plainGroups = {
     means: 'moving average of the weights, which evaluation and use then take',
     options: {
       decay: number({ from: 0, below: 1 }, 0, 'share of the old average that is kept; 0 for no average'),
-      warmUp: flag(false, 'switch for a smaller share in the first steps'),
+      // Without it a short run is evaluated by what it began with.
+      warmUp: flag(true, 'switch for a smaller share in the first steps'),
     },
   },
   clip: {

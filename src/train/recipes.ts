@@ -232,7 +232,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
       // TensorFlow keeps the old rate at the boundary itself.
       schedule: drops([80_001, 100_001, 120_001, 140_001], 'steps', { values: [1e-3, 5e-4, 3e-4, 1e-4, 1e-5] }),
       terms: { 'prelogits-norm': 2e-5 },
-      ema: { decay: 0.999 },
+      ema: { decay: 0.999, warmUp: false },
       batch: 90,
       maxSteps: 800_000,
       lr: 1e-3,
