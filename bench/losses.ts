@@ -87,6 +87,7 @@ export function casesOf(s: number, f: number): Readonly<Record<string, RecipeCha
     combined: { head: { name: 'combined', s, m2: at(0.3), m3: at(0.2) } },
     multimargin: { head: { name: 'multimargin', s, m2: at(0.2), m3: at(0.35) } },
     adacos: { head: { name: 'adacos' } },
+    'adacos fixed scale': { head: { name: 'adacos', dynamic: false } },
     curricularface: { head: { name: 'curricularface', s, m: at(0.5) } },
     adaface: { head: { name: 'adaface', s, m: at(0.4) } },
     magface: { head: { name: 'magface', s, lm: at(0.4), um: at(0.8) } },

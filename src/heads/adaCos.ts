@@ -6,6 +6,9 @@
  * s ← ln B / cos(min(π/4, θmed)), where B is the batch's mean of Σ exp(s·cos θ) over the other classes at the scale before
  * and θmed the median angle to the own centre. The scale takes no gradient. It never falls below 1. Other heads have the
  * fixed scale by `s: 'auto'`.
+ *
+ * While the median angle stays above π/4 and the other cosines are large, the dynamic scale feeds on itself and may grow without
+ * end, in PyTorch's implementations as here; a lower learning rate or `dynamic: false` helps.
  */
 import { UsageError } from '../core/errors.ts';
 import { flag, type Options } from '../core/options.ts';
