@@ -1,7 +1,7 @@
 /** Standing in for the calls of some modules while a function is traced. */
 import type { Tensor } from '../core/tensor.ts';
-import type { Module } from './module.ts';
 import type { TraceContext } from '../plan/trace.ts';
+import type { Module } from './module.ts';
 
 export type Call = (x: Tensor, ctx: TraceContext) => Tensor;
 
