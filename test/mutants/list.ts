@@ -412,7 +412,7 @@ export const engineMutants: readonly Mutant[] = [
   ]),
   ...of('sgd', 'src/optim/sgd.ts', 'test/optim/sgd.test.ts', [
     ['constant', 'nesterov ? add(g, mul(v, momentum)) : v', 'nesterov ? mul(v, momentum) : v'],
-    ['index', 'add(gradients[i]!, mul(p.tensor, wd))', 'add(gradients[i]!, mul(slots[i]!.tensor, wd))'],
+    ['index', 'decayed(gradient, p, decay(p))', 'decayed(p.tensor, p, decay(p))'],
   ]),
   ...of('accumulate', 'src/plan/accumulate.ts', 'test/train/step.test.ts', [
     ['constant', 'mul(t, 1 / parts)', 'mul(t, 1 / (parts + 1))'],

@@ -53,7 +53,7 @@ describe.each([...new Set([own, ...(system ? [system] : [])])].map((node) => ({ 
         },
       });
       expect(run.status, run.stdout + run.stderr).toBe(0);
-      expect(run.stdout).toMatch(fast ? /^# pass 4$/m : /^# pass 5$/m);
+      expect(run.stdout).toMatch(fast ? /^# pass 5$/m : /^# pass 6$/m);
       expect(run.stdout).toMatch(new RegExp(`samples on ${modeOf(version, fast)}`));
     });
 
