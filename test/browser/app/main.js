@@ -52,7 +52,7 @@ async function train(name, { options, nudge } = {}) {
   const optimizer = sgd(parameters, { momentum: 0.9, nesterov: true });
   const step = compile(
     ({ images, labels, lr }, ctx) => {
-      const { loss } = head.loss(net.call(preprocess(images, net.preprocessing), ctx), labels);
+      const { loss } = head.loss(net.call(preprocess(images, net.preprocessing), ctx), labels, ctx);
       optimizer.update(grad(loss, parameters), lr, ctx);
       return { loss };
     },
