@@ -10,7 +10,7 @@ import type { Recipe } from '../train/recipe.ts';
 import { errorBar } from './bar.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { checkEnding, type Figure, figureEndings, writeFigure } from './figure.ts';
-import { described, wholeOption } from './options.ts';
+import { described, whole } from './options.ts';
 import { counted, exitCodes, print, printJson } from './output.ts';
 import { recipeChanges, startRecipe } from './recipeWords.ts';
 
@@ -20,7 +20,7 @@ interface FindLrFlags extends DeviceChoice {
   readonly steps: number;
   readonly out?: string;
   readonly json?: boolean;
-  readonly workers?: string;
+  readonly workers?: number;
 }
 
 const short = (x: number): string => String(Number(x.toPrecision(2)));
@@ -85,7 +85,7 @@ async function run(named: string | undefined, flags: FindLrFlags, words: readonl
     throw new UsageError(
       `find-lr: expected --from to be weights to start from, got the number ${recipe.from}\nThe rates are --min-lr and --max-lr.`,
     );
-  const workers = wholeOption('workers', flags.workers);
+  const { workers } = flags;
   const device = await openDevice(flags);
   const bar = errorBar();
   const stop = new AbortController();
@@ -151,7 +151,7 @@ export function register(program: Command): void {
     .option('--steps <n>', steps.means, described('steps', steps), steps.fallback)
     .option('--out <file>', `the picture, by its ending ${figureEndings} (default: find-lr.svg)`)
     .option('--json', 'the numbers as JSON; a file only with --out')
-    .option('--workers <n>', 'threads that read pictures')
+    .option('--workers <n>', 'threads that read pictures', whole('workers', 0, 64))
     .allowUnknownOption(true)
     .allowExcessArguments(true)
     .addHelpText(

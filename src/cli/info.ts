@@ -8,13 +8,14 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { nearest, readOption, showOption } from '../core/options.ts';
 import { type Architecture, architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
-import type { FaceNetwork, Preprocessing } from '../models/network.ts';
+import type { FaceNetwork } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 import { count, print, printJson, size } from './output.ts';
 import { storedThreshold } from './threshold.ts';
+import { optionWords } from './words.ts';
 
 interface InfoFlags {
   readonly json?: boolean;
@@ -23,34 +24,20 @@ interface InfoFlags {
 
 interface Described {
   readonly network: FaceNetwork;
-  readonly preprocessing: Preprocessing;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
 const dashed = (s: string) => s.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 
-/** `--key value`, `--key=value`, `--flag` and `--no-flag` as options of the network; the network checks their sense. */
+/** Words as options of a network, which itself checks their sense. */
 function networkOptions({ family: { options: specs } }: Architecture, words: readonly string[]) {
   const out: Record<string, unknown> = {};
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    if (!word.startsWith('--'))
-      throw new UsageError(`info: expected --option value, got '${word}'\nPut the option before its value.`);
-    const [name, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
-    const key = camel(name);
-    const isFlag = (k: string) => Object.hasOwn(specs, k) && specs[k]!.accepts(true);
-    const positive = camel(name.replace(/^no-/, ''));
-    if (positive !== key && inline === undefined && isFlag(positive)) {
-      out[positive] = false;
-      continue;
-    }
-    const next = words[i + 1];
-    const value = inline ?? (next === undefined || next.startsWith('--') ? undefined : words[++i]!);
-    if (value === undefined && !isFlag(key) && Object.hasOwn(specs, key))
-      throw new UsageError(`info: --${name} expected ${specs[key]!.expects}, got nothing\nGive the value after it.`);
-    if (value === undefined) out[key] = true;
-    else out[key] = Object.hasOwn(specs, key) ? readOption(specs[key]!, value) : value;
+  const specOf = (key: string) => (Object.hasOwn(specs, key) ? specs[key] : undefined);
+  for (const { key, shown, text } of optionWords(words, 'info', 'option', (k) => specOf(k)?.accepts(true) ?? false)) {
+    const spec = specOf(key);
+    if (spec && text === undefined)
+      throw new UsageError(`info: ${shown} expected ${spec.expects}, got nothing\nGive the value after it.`);
+    out[key] = spec ? readOption(spec, text!) : text;
   }
   return out;
 }
@@ -58,7 +45,7 @@ function networkOptions({ family: { options: specs } }: Architecture, words: rea
 async function describe(model: string, words: readonly string[]): Promise<Described> {
   if (architectures.has(model.toLowerCase())) {
     const network = create(model, networkOptions(architectureOf(model), words));
-    return { network, preprocessing: network.preprocessing, metadata: {} };
+    return { network, metadata: {} };
   }
   if (!existsSync(model)) {
     const near = nearest(model, [...architectures.keys()]);
@@ -74,9 +61,9 @@ async function describe(model: string, words: readonly string[]): Promise<Descri
     throw ioError(`reading weights ${model}`, e);
   });
   const { tensors, metadata } = parseCheckpoint(bytes, model);
-  const { network, preprocessing } = networkOf(metadata, model);
+  const network = networkOf(metadata, model);
   loadState(variablesOf(network), tensors, model, { allowExtra: true });
-  return { network, preprocessing, metadata };
+  return { network, metadata };
 }
 
 const millions = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : count(n));
@@ -148,7 +135,8 @@ async function info(model: string | undefined, flags: InfoFlags, words: readonly
     list(flags.json);
     return;
   }
-  const { network, preprocessing, metadata } = await describe(model, words);
+  const { network, metadata } = await describe(model, words);
+  const { preprocessing } = network;
   const summary = summarize(network);
   const memory = activationBytes(network);
   if (flags.json) {

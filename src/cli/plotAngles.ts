@@ -27,9 +27,9 @@ function atStart({ metadata }: Embedder, file: string, device: Device): Embedder
     throw new UsageError(
       `--start: expected weights of a training run, but ${file} holds no seed\nLeave --start out, or give a checkpoint that 'facegrad train' wrote.`,
     );
-  const { network, preprocessing } = networkOf(metadata, file);
+  const network = networkOf(metadata, file);
   initialize(network, Number(metadata.seed));
-  return embedderOf(network, device, { preprocessing, metadata, owns: { network: true } });
+  return embedderOf(network, device, { metadata, owns: { network: true } });
 }
 
 const mean = (x: Float64Array): number => {

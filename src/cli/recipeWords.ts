@@ -5,36 +5,18 @@ import { shorthands } from '../train/recipeFields.ts';
 import { isRecipeFile, readRecipe } from '../train/recipeFile.ts';
 import { recipeKeys } from '../train/recipeText.ts';
 import { columns, indented } from './columns.ts';
-
-const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
+import { optionWords } from './words.ts';
 
 /**
- * `--key value`, `--key=value`, `--flag` and `--no-flag` for keys of the recipe; both camelCase and dashes.
+ * Words as changes to a recipe, whose keys decide what their texts are.
  * @param command what errors begin with
  */
 export function recipeChanges(words: readonly string[], command = 'train'): Record<string, unknown> {
   const out: Record<string, unknown> = {};
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    if (!word.startsWith('--'))
-      throw new UsageError(
-        `${command}: expected --key value, got '${word}'\nPut the key of the recipe before its value.`,
-      );
-    const [dashed, inline] = word.slice(2).split(/=(.*)/s) as [string, string | undefined];
-    const key = camel(dashed);
-    if (key.startsWith('no') && isBooleanKey(key.charAt(2).toLowerCase() + key.slice(3)) && inline === undefined) {
-      out[key.charAt(2).toLowerCase() + key.slice(3)] = new FromText('false');
-      continue;
-    }
-    const next = words[i + 1];
-    const hasValue = inline !== undefined || (next !== undefined && !next.startsWith('--'));
-    if (!hasValue && !isBooleanKey(key)) {
-      checkText(key, '', `--${dashed}`); // names an unknown key, or what the known one expects
-      throw new UsageError(`--${dashed}: expected a value after it, got none\nExample: --lr 0.1.`);
-    }
-    const raw = inline ?? (hasValue ? words[++i]! : 'true');
-    checkText(key, raw, `--${dashed}`);
-    out[key] = new FromText(raw);
+  for (const { key, shown, text } of optionWords(words, command, 'key', isBooleanKey)) {
+    checkText(key, text ?? '', shown); // names an unknown key, or what the known one expects
+    if (text === undefined) throw new UsageError(`${shown}: expected a value after it, got none\nExample: --lr 0.1.`);
+    out[key] = new FromText(text);
   }
   return out;
 }

@@ -7,7 +7,7 @@ import { type Recipe, recipeNames } from '../train/recipe.ts';
 import { isRecipeFile } from '../train/recipeFile.ts';
 import { indented } from './columns.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { wholeOption } from './options.ts';
+import { whole } from './options.ts';
 import { exitCodes, print, printJson } from './output.ts';
 import { reporterFor } from './progress.ts';
 import { keyHelp, recipeChanges, startRecipe } from './recipeWords.ts';
@@ -17,7 +17,7 @@ interface TrainFlags extends DeviceChoice {
   readonly resume?: boolean | string;
   readonly overwrite?: boolean;
   readonly json?: boolean;
-  readonly workers?: string;
+  readonly workers?: number;
 }
 
 const help = (): string =>
@@ -75,7 +75,7 @@ async function run(named: string | undefined, flags: TrainFlags, words: readonly
       );
   } else recipe = startRecipe(named ?? 'mobilefacenet-arcface', changes);
 
-  const workers = wholeOption('workers', flags.workers);
+  const { workers } = flags;
   let started = false;
   let device = await openDevice(flags);
   const reporter = reporterFor(flags.json ?? false);
@@ -136,7 +136,7 @@ export function register(program: Command): void {
     .option('--resume [checkpoint]', "go on from the folder's last checkpoint, or from this one")
     .option('--overwrite', 'replace the run that the folder holds')
     .option('--json', 'one line of JSON per event on standard output')
-    .option('--workers <n>', 'threads that read pictures')
+    .option('--workers <n>', 'threads that read pictures', whole('workers', 0, 64))
     .allowUnknownOption(true)
     .allowExcessArguments(true)
     .addHelpText('after', help);

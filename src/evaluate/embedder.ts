@@ -118,14 +118,12 @@ export function embedderOf(
   network: FaceNetwork,
   device: Device,
   {
-    preprocessing = network.preprocessing,
     metadata = {},
     maxBatch = 32,
     storage = 'f32',
     batchStatistics = false,
     owns = {},
   }: {
-    readonly preprocessing?: Preprocessing;
     readonly metadata?: Readonly<Record<string, string>>;
     readonly maxBatch?: number;
     readonly storage?: 'f32' | 'f16' | undefined;
@@ -135,6 +133,7 @@ export function embedderOf(
 ): Embedder {
   if (!Number.isInteger(maxBatch) || maxBatch < 1)
     throw new UsageError(`embedder: expected a whole maxBatch of at least 1, got ${maxBatch}\nThe default is 32.`);
+  const { preprocessing } = network;
   const [height, width] = preprocessing.inputSize;
   const pixels = 3 * height * width;
   const size = network.options.embeddingSize;
@@ -242,11 +241,10 @@ export async function loadEmbedder(
       `loadEmbedder: expected the bytes of a weights file, got ${typeof bytes}\nFetch or read it first; in Node, 'facegrad' also takes a path.`,
     );
   const { tensors, metadata } = parseCheckpoint(bytes, source);
-  const { network, preprocessing } = networkOf(metadata, source);
+  const network = networkOf(metadata, source);
   loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
   const opens = typeof device === 'string';
   return embedderOf(network, opens ? await openDevice(device, { threads }) : device, {
-    preprocessing,
     metadata,
     storage,
     batchStatistics,

@@ -84,10 +84,7 @@ export function describeNetwork(network: FaceNetwork): Record<'architecture' | '
  * @param source what errors call the file
  * @throws DataError where the metadata names no architecture known here, or holds no such description
  */
-export function networkOf(
-  metadata: Readonly<Record<string, string>>,
-  source: string,
-): { network: FaceNetwork; preprocessing: Preprocessing } {
+export function networkOf(metadata: Readonly<Record<string, string>>, source: string): FaceNetwork {
   const fail = (what: string, advice: string, cause?: unknown): never => {
     throw new DataError(`${source}: ${what}\n${advice}`, { cause });
   };
@@ -99,18 +96,10 @@ export function networkOf(
       `expected one of the architectures ${[...architectures.keys()].join(', ')}, got '${architecture}'`,
       'A newer facegrad may have written it: update this one.',
     );
-  const parse = (key: string): Record<string, unknown> => {
-    try {
-      const value: unknown = JSON.parse(metadata[key] ?? '{}');
-      if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    } catch (error) {
-      fail(`its metadata '${key}' is not JSON`, 'The file is damaged: write or fetch it again.', error);
-    }
-    return fail(`its metadata '${key}' is no object`, 'The file is damaged: write or fetch it again.');
-  };
   try {
-    const network = create(architecture, parse('options'));
-    return { network, preprocessing: { ...network.preprocessing, ...parse('preprocessing') } };
+    const network = create(architecture, recordIn(metadata, 'options', source));
+    network.preprocessing = { ...network.preprocessing, ...storedPreprocessing(metadata, source) };
+    return network;
   } catch (error) {
     if (error instanceof UsageError)
       fail(
@@ -120,6 +109,28 @@ export function networkOf(
       );
     throw error;
   }
+}
+
+/** How the images of a checkpoint's network are prepared, as far as its metadata says. Throws DataError as `networkOf`. */
+export const storedPreprocessing = (
+  metadata: Readonly<Record<string, string>>,
+  source: string,
+): Partial<Preprocessing> => recordIn(metadata, 'preprocessing', source);
+
+/** A value of the metadata that is a record as JSON; an empty one where there is none. */
+function recordIn(metadata: Readonly<Record<string, string>>, key: string, source: string): Record<string, unknown> {
+  const damaged = (what: string, cause?: unknown) =>
+    new DataError(`${source}: its metadata '${key}' is ${what}\nThe file is damaged: write or fetch it again.`, {
+      cause,
+    });
+  let value: unknown;
+  try {
+    value = JSON.parse(metadata[key] ?? '{}');
+  } catch (error) {
+    throw damaged('not JSON', error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged('no object');
+  return value as Record<string, unknown>;
 }
 
 /**

@@ -9,9 +9,10 @@
  * within a step only select.
  */
 import type { Variable } from '../core/tensor.ts';
-import { type Parameter, StateBuffer } from '../nn/module.ts';
+import { StateBuffer } from '../nn/module.ts';
 import { greater, where } from '../ops/pointwise.ts';
 import type { TraceContext } from '../plan/trace.ts';
+import type { ParameterSet } from './patterns.ts';
 import type { Recipe } from './recipe.ts';
 
 export interface Pruning {
@@ -33,10 +34,11 @@ export function sparsityAt({ sparsity, start, end }: Recipe['prune'], step: numb
   return sparsity * (1 - (1 - share) ** 3);
 }
 
-/** Pruning of some parameters; undefined where the recipe asks for none. */
-export function pruningOf(recipe: Recipe, parameters: readonly Parameter[]): Pruning | undefined {
-  const settings = recipe.prune;
+/** Pruning of the parameters that the recipe names; undefined where it asks for none. */
+export function pruningOf({ prune: settings }: Recipe, all: ParameterSet): Pruning | undefined {
   if (settings.sparsity === 0) return undefined;
+  const patterns = settings.of.split(',').map((word) => word.trim());
+  const parameters = [...all.select('prune.of', patterns)];
   const masks = parameters.map((p) => {
     const mask = new StateBuffer(p.shape, 1);
     mask.name = `${p.name}.mask`;

@@ -155,7 +155,7 @@ async function attempt(
   const { device, out, signal, onEvent = () => {} } = options;
   const note = (text: string) => onEvent({ type: 'note', text });
   const last = join(out, lastName);
-  const old = from && resumeRecipe(from.checkpoint, from.name, {});
+  const old = from && resumedFrom(from.checkpoint, from.name);
 
   const { data, t, steps, stepsPerEpoch, loader: makeLoader } = await setUp(recipe, options);
   for (const [key, what, now] of [
@@ -172,7 +172,7 @@ async function attempt(
     note(
       `the checkpoint was made with ${old.kernelMode} kernels, this is ${kernelMode}: numbers will differ in the last bits`,
     );
-  if (from) restore(from.checkpoint, t, from.name);
+  if (from) restore(from.checkpoint, t, recipe, from.name);
   else await startFrom(t, recipe, note);
   const frozen = t.parameterSet.select('freeze', recipe.freeze);
   if (frozen.size === t.optimizer.parameters.length)

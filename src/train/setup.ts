@@ -2,7 +2,7 @@
 import { DataError, UsageError } from '../core/errors.ts';
 import { fold, keyOf } from '../core/random.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { createLoader, type Loader } from '../data/load/loader.ts';
+import { createLoader, epochOf, type Loader, type LoaderOptions } from '../data/load/loader.ts';
 import { parseAugment } from '../image/augment.ts';
 import { initialize } from '../nn/module.ts';
 import { trainingData } from './data.ts';
@@ -87,22 +87,19 @@ export async function setUp(
   for (const m of [network, head, ...terms.map((x) => x.loss), ...(t.teacher ? [t.teacher.distillation] : [])])
     initialize(m, recipe.seed);
   const { people, images } = recipe.sampler;
-  const loader = () =>
-    createLoader({
-      dataset: data,
-      batch: recipe.batch,
-      size: network.preprocessing.inputSize,
-      flip: recipe.flip,
-      augment: parseAugment(recipe.augment),
-      key: fold(keyOf(recipe.seed), 'data'),
-      dropLast: true,
-      skipBad: recipe.skipBad,
-      ...(people !== undefined && images !== undefined && { sampler: { people, images } }),
-      ...(workers !== undefined && { workers }),
-    });
+  const batches: LoaderOptions = {
+    dataset: data,
+    batch: recipe.batch,
+    size: network.preprocessing.inputSize,
+    flip: recipe.flip,
+    augment: parseAugment(recipe.augment),
+    key: fold(keyOf(recipe.seed), 'data'),
+    dropLast: true,
+    skipBad: recipe.skipBad,
+    ...(people !== undefined && images !== undefined && { sampler: { people, images } }),
+    ...(workers !== undefined && { workers }),
+  };
   // A sampler decides how many batches make an epoch.
-  const probe = loader();
-  const { stepsPerEpoch } = probe;
-  await probe.close();
-  return { data, t, stepsPerEpoch, steps: stepsOf(recipe, data, stepsPerEpoch), loader };
+  const { stepsPerEpoch } = epochOf(batches);
+  return { data, t, stepsPerEpoch, steps: stepsOf(recipe, data, stepsPerEpoch), loader: () => createLoader(batches) };
 }

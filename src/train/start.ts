@@ -5,11 +5,18 @@
  */
 import { sameShape, showShape } from '../core/shape.ts';
 import type { Variable } from '../core/tensor.ts';
-import { inferenceState, networkOf } from '../models/index.ts';
-import { initialize, loadState, type State, variablesOf } from '../nn/module.ts';
+import { inferenceState, networkOf, storedPreprocessing } from '../models/index.ts';
+import type { FaceNetwork, Preprocessing } from '../models/network.ts';
+import { loadState, type State, variablesOf } from '../nn/module.ts';
 import { expectArchitecture, readCheckpoint } from './checkpointFile.ts';
 import type { Recipe } from './recipe.ts';
-import type { Teacher, Trainable } from './trainable.ts';
+import type { Trainable } from './trainable.ts';
+
+/** Pictures are prepared as they were for the weights, but for what the recipe says itself; the input size is the run's own. */
+export function prepareAs({ network }: Trainable, { preprocessing }: Recipe, stored: Partial<Preprocessing>): void {
+  const own = network.preprocessing;
+  network.preprocessing = { ...own, ...stored, ...(preprocessing as Partial<Preprocessing>), inputSize: own.inputSize };
+}
 
 /** What of a state fits these variables, and what of them is missing or of another shape. */
 function fitting(variables: readonly Variable[], state: State) {
@@ -41,6 +48,7 @@ export async function startFrom(t: Trainable, recipe: Recipe, note: (text: strin
     // Lists them all by name.
     loadState(own, state, `${path} (--fromMissing fresh lets these start anew)`, { allowExtra: true });
   loadState(fits, state, path, { allowExtra: true });
+  prepareAs(t, recipe, storedPreprocessing(metadata, path));
   const head = variablesOf(t.head);
   const sameHead = headName(metadata) === recipe.head.name && fitting(head, tensors).others.length === 0;
   if (sameHead && recipe.fromHead === 'auto') loadState(head, tensors, path, { allowExtra: true });
@@ -64,12 +72,11 @@ function headName(metadata: Readonly<Record<string, string>>): string | undefine
 }
 
 /** The teacher that a recipe names; undefined where it names none. */
-export async function teacherOf({ distillation }: Recipe): Promise<Teacher | undefined> {
+export async function teacherOf({ distillation }: Recipe): Promise<FaceNetwork | undefined> {
   const path = distillation.teacher;
   if (path === undefined) return undefined;
   const { tensors, metadata } = await readCheckpoint(path);
-  const { network, preprocessing } = networkOf(metadata, path);
-  initialize(network, 0);
+  const network = networkOf(metadata, path);
   loadState(variablesOf(network), inferenceState(tensors, metadata), path, { allowExtra: true });
-  return { network, preprocessing };
+  return network;
 }

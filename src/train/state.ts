@@ -3,11 +3,12 @@
  * the run is. Nothing in it depends on time, threads or how often the run was interrupted.
  */
 import { DataError } from '../core/errors.ts';
-import { describeNetwork } from '../models/index.ts';
+import { describeNetwork, storedPreprocessing } from '../models/index.ts';
 import { loadState, stateOf } from '../nn/module.ts';
 import type { PlateauState } from '../optim/plateau.ts';
 import type { Checkpoint } from './checkpointFile.ts';
 import { type Recipe, type RecipeChanges, savedRecipe } from './recipe.ts';
+import { prepareAs } from './start.ts';
 import type { Trainable } from './trainable.ts';
 
 /** Outcome of one evaluation. The cosine threshold is that of the unit vectors of single embeddings. */
@@ -99,8 +100,9 @@ export function resumedFrom(c: Checkpoint, path: string, changes: RecipeChanges 
   };
 }
 
-/** Writes a checkpoint's numbers into a run. Throws DataError listing tensors that do not fit. */
-export function restore(c: Checkpoint, t: Trainable, path: string): void {
+/** Writes a checkpoint's numbers, and how its pictures are prepared, into a run. Throws DataError listing tensors that do not fit. */
+export function restore(c: Checkpoint, t: Trainable, recipe: Recipe, path: string): void {
+  prepareAs(t, recipe, storedPreprocessing(c.metadata, path));
   try {
     loadState(t.variables, c.tensors, path);
   } catch (e) {

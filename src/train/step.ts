@@ -105,10 +105,11 @@ export function lossAndGradients(
     };
     for (const { name, weight, loss } of terms) addTerm(name, weight, loss.loss(embeddings, y!, own).loss);
     if (teacher) {
-      const { inputSize } = teacher.preprocessing;
+      const { preprocessing } = teacher.network;
+      const { inputSize } = preprocessing;
       const same = inputSize.every((n, i) => n === x!.shape[1 + i]);
       const seen = same ? x! : resize(cast(x!, 'f32'), [...inputSize]);
-      const known = teacher.network.call(preprocess(seen, teacher.preprocessing), new TraceContext(false));
+      const known = teacher.network.call(preprocess(seen, preprocessing), new TraceContext(false));
       addTerm('distillation', teacher.weight, teacher.distillation.between(embeddings, stopGradient(known)));
     }
     // A part's own context keeps what its modules assigned.

@@ -25,17 +25,12 @@ export interface Term {
   readonly loss: Loss;
 }
 
-/** A network that the trained one learns from. */
-export interface Teacher {
-  readonly network: FaceNetwork;
-  readonly preprocessing: Preprocessing;
-}
-
 export interface Trainable {
   readonly network: FaceNetwork;
   readonly head: Loss;
   readonly terms: readonly Term[];
-  readonly teacher?: Teacher & { readonly weight: number; readonly distillation: Distillation };
+  /** A network that the trained one learns from. */
+  readonly teacher?: { readonly network: FaceNetwork; readonly weight: number; readonly distillation: Distillation };
   readonly optimizer: Optimizer;
   readonly parameterSet: ParameterSet;
   readonly average: Ema | undefined;
@@ -79,17 +74,17 @@ export function trainable(
   network: FaceNetwork,
   head: Loss,
   recipe: Recipe,
-  { terms = [], teacher }: { readonly terms?: readonly Term[]; readonly teacher?: Teacher | undefined } = {},
+  { terms = [], teacher }: { readonly terms?: readonly Term[]; readonly teacher?: FaceNetwork | undefined } = {},
 ): Trainable {
   const { weight, form, raw } = recipe.distillation;
   const distilled = teacher && {
-    ...teacher,
+    network: teacher,
     weight,
     distillation: new Distillation({
       form,
       raw,
       studentSize: network.options.embeddingSize,
-      teacherSize: teacher.network.options.embeddingSize,
+      teacherSize: teacher.options.embeddingSize,
     }),
   };
   const losses: Module[] = [head, ...terms.map((t) => t.loss), ...(distilled ? [distilled.distillation] : [])];
@@ -99,17 +94,7 @@ export function trainable(
     ...optionsOf(recipe.optimizer),
     ...rulesFor(parameterSet, recipe),
   });
-  const pruned =
-    recipe.prune.sparsity > 0
-      ? parameterSet.select(
-          'prune.of',
-          recipe.prune.of.split(',').map((w) => w.trim()),
-        )
-      : [];
-  const pruning = pruningOf(
-    recipe,
-    parametersOf(network).filter((p) => new Set(pruned).has(p)),
-  );
+  const pruning = pruningOf(recipe, parameterSet);
   const { decay, warmUp } = recipe.ema;
   const average = decay > 0 ? ema(variablesOf(network), { decay, warmUp }) : undefined;
   return {

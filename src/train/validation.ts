@@ -34,6 +34,7 @@ export interface Validation {
 /** Reads the pictures of all sets once and keeps them. Throws DataError for sets that cannot be evaluated. */
 export async function validationOf(t: Trainable, recipe: Recipe, device: Device): Promise<Validation> {
   const averaged = t.average && initialize(networkFor(recipe), recipe.seed);
+  if (averaged) averaged.preprocessing = t.network.preprocessing;
   const network = averaged ?? t.network;
   const size = network.preprocessing.inputSize;
   const settings = {

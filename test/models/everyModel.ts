@@ -146,10 +146,10 @@ export const heldToAll = (names: readonly string[]): void =>
         ...describeNetwork(network),
       });
       const { tensors, metadata } = parseCheckpoint(bytes, 'file');
-      const { network: loaded, preprocessing } = networkOf(metadata, 'file');
+      const loaded = networkOf(metadata, 'file');
       expect(loaded.constructor).toBe(network.constructor);
       expect(loaded.options).toEqual(network.options);
-      expect(preprocessing).toEqual(network.preprocessing);
+      expect(loaded.preprocessing).toEqual(network.preprocessing);
       loadState(variablesOf(loaded), tensors, 'file');
       const found = await embeddingsOf(network);
       expect(found.shape).toEqual([batch, embeddingSize]);

@@ -31,7 +31,7 @@ import { Parameter, variablesOf } from '../../src/nn/module.ts';
 import { cast } from '../../src/ops/pointwise.ts';
 import { resize } from '../../src/ops/resize.ts';
 import { TraceContext } from '../../src/plan/trace.ts';
-import { readCheckpoint } from '../../src/train/checkpointFile.ts';
+import { readCheckpoint, writeCheckpoint } from '../../src/train/checkpointFile.ts';
 import { afterEvaluation, afterStep, endsEarly, rateOf } from '../../src/train/course.ts';
 import { trainingData, validationSets } from '../../src/train/data.ts';
 import { pairRows } from '../../src/train/evaluation.ts';
@@ -40,7 +40,7 @@ import { type Recipe, type RecipeChanges, resolveRecipe } from '../../src/train/
 import { train } from '../../src/train/run.ts';
 import { setUp } from '../../src/train/setup.ts';
 import { startFrom } from '../../src/train/start.ts';
-import type { Progress } from '../../src/train/state.ts';
+import { type Progress, restore } from '../../src/train/state.ts';
 import { lossAndGradients, stepKeys } from '../../src/train/step.ts';
 import { parseCheckpoint } from '../../src/weights/checkpoint.ts';
 import { readNpy } from '../../src/weights/npy.ts';
@@ -323,6 +323,25 @@ describe('everything at once', () => {
       expect(note).toBe(
         `${own.length} of ${own.length} tensors of the network from ${join(whole.out, 'last.safetensors')}; the head, too`,
       );
+    });
+    test('prepares pictures as for those weights, but for what it says itself; so does a run that goes on', async () => {
+      const { tensors, metadata } = await readCheckpoint(join(whole.out, 'last.safetensors'));
+      const { format: _format, version: _version, ...rest } = metadata;
+      const bgr = { colourOrder: 'BGR', mean: 120, scale: 1 / 127.5 } as const;
+      const path = join(folder, 'bgr.safetensors');
+      const stored = { ...bgr, inputSize: [112, 112] };
+      await writeCheckpoint(path, { tensors, metadata: { ...rest, preprocessing: JSON.stringify(stored) } });
+      const preprocessingOf = async (changes: RecipeChanges) =>
+        (await from({ from: path, ...changes })).t.network.preprocessing;
+      expect(await preprocessingOf({})).toEqual({ ...bgr, inputSize: [32, 32] });
+      expect(await preprocessingOf({ preprocessing: { mean: 127.5 } })).toEqual({
+        ...bgr,
+        mean: 127.5,
+        inputSize: [32, 32],
+      });
+      const resumed = await setUp(everything(), { workers: 0 });
+      restore(await readCheckpoint(path), resumed.t, everything(), path);
+      expect(resumed.t.network.preprocessing).toEqual({ ...bgr, inputSize: [32, 32] });
     });
     test.each([
       ['other people', { identities: 6 }, 'a new head (arcface, 6 people)'],

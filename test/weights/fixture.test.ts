@@ -61,7 +61,7 @@ test('can be gone on from', async () => {
   const network = networkFor(recipe);
   const head = headFor(recipe, network, progress.classes) as ArcFace;
   const t = trainable(network, head, recipe);
-  restore(checkpoint, t, path);
+  restore(checkpoint, t, recipe, path);
   expect(checkpoint.tensors.size).toBe(t.variables.length);
   const centres = checkpoint.tensors.get('arcface.weight')!.data;
   expect([...(await head.weight.read())]).toEqual([...centres]);

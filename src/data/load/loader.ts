@@ -12,7 +12,7 @@ import { type AugmentSpec, checkAugment } from '../../image/augment.ts';
 import type { Dataset } from '../dataset.ts';
 import { createPool } from '../pool.ts';
 import type { BadItem, BatchItem, BatchRequest } from './fill.ts';
-import { identityBalanced, type PeoplePerBatch, shuffled } from './sampler.ts';
+import { identityBalanced, type PeoplePerBatch, type Sampler, shuffled } from './sampler.ts';
 
 export interface LoaderOptions {
   readonly dataset: Dataset;
@@ -71,6 +71,34 @@ function atLeast(what: string, n: number, least: number): void {
     throw new UsageError(`loader: expected ${what} to be a whole number from ${least} on, got ${n}\nCorrect ${what}.`);
 }
 
+/**
+ * The order of a loader with these options and how many batches make an epoch, without any of its threads or memory.
+ * @throws UsageError for a set smaller than a batch, or a sampler that the batch or the set does not fit
+ */
+export function epochOf({
+  dataset,
+  batch,
+  key,
+  sampler: people,
+  dropLast = true,
+}: Pick<LoaderOptions, 'dataset' | 'batch' | 'key' | 'sampler' | 'dropLast'>): {
+  readonly sampler: Sampler;
+  readonly stepsPerEpoch: number;
+} {
+  atLeast('batch', batch, 1);
+  if (people && people.people * people.images !== batch)
+    throw new UsageError(
+      `loader: expected a batch of ${people.people} people with ${people.images} pictures each, got ${batch}\nMake batch their product.`,
+    );
+  const sampler = people ? identityBalanced(dataset, people, key) : shuffled(dataset, key);
+  const stepsPerEpoch = dropLast ? Math.floor(sampler.length / batch) : Math.ceil(sampler.length / batch);
+  if (stepsPerEpoch < 1)
+    throw new UsageError(
+      `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
+    );
+  return { sampler, stepsPerEpoch };
+}
+
 /** Makes a loader. Throws UsageError for impossible options, such as a data set smaller than a batch. */
 export function createLoader(options: LoaderOptions): Loader {
   const {
@@ -83,24 +111,13 @@ export function createLoader(options: LoaderOptions): Loader {
     workers = 1,
     ahead = 2,
     skipBad = false,
-    dropLast = true,
     cacheBytes = 512e6,
   } = options;
-  atLeast('batch', batch, 1);
   atLeast('workers', workers, 0);
   atLeast('ahead', ahead, 0);
   atLeast('height', size[0], 1);
   atLeast('width', size[1], 1);
-  if (options.sampler && options.sampler.people * options.sampler.images !== batch)
-    throw new UsageError(
-      `loader: expected a batch of ${options.sampler.people} people with ${options.sampler.images} pictures each, got ${batch}\nMake batch their product.`,
-    );
-  const sampler = options.sampler ? identityBalanced(dataset, options.sampler, key) : shuffled(dataset, key);
-  const stepsPerEpoch = dropLast ? Math.floor(sampler.length / batch) : Math.ceil(sampler.length / batch);
-  if (stepsPerEpoch < 1)
-    throw new UsageError(
-      `loader: expected a batch of at most the ${dataset.length} pictures of ${dataset.name}, got ${batch}\nUse a smaller batch.`,
-    );
+  const { sampler, stepsPerEpoch } = epochOf(options);
   const augment = checkAugment(spec);
   const augmented = Object.keys(augment).length > 0;
   const bytes = size[0] * size[1] * 3;
