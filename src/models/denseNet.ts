@@ -101,7 +101,7 @@ export class DenseNet extends Module implements FaceNetwork {
   constructor(given: DenseNetOptions = {}) {
     super();
     this.options = resolveOptions('densenet', options, withDropout(given));
-    const { depth, stem, growthRate, compression, output, embeddingSize, inputSize, width } = this.options;
+    const { depth, stem, growthRate, compression, inputSize, width } = this.options;
     const face = stem === 'face';
     // Odd sides lose their last row or column in a pool.
     const [h, w] = inputSize.map((n) => Math.floor(n / (face ? 16 : 32))) as [number, number];
@@ -123,7 +123,7 @@ export class DenseNet extends Module implements FaceNetwork {
       for (let i = 0; i < n; i++, c += growth) this.layers.push(new DenseLayer(c, growth));
     });
     this.bn = new BatchNorm(c);
-    this.output = new Output(output, h, w, c, embeddingSize, this.options.dropout!);
+    this.output = new Output(this.options, [h, w], c);
     nameTree(this);
   }
 

@@ -115,7 +115,7 @@ export class IrNet extends Module implements FaceNetwork {
   constructor(given: IrNetOptions = {}) {
     super();
     this.options = resolveOptions('ir', options, withDropout(given));
-    const { depth, channels, output, embeddingSize, inputSize, width } = this.options;
+    const { depth, channels, inputSize, width } = this.options;
     if (channels.length !== 4)
       throw new UsageError(
         `ir: channels expected 4 numbers, one a stage, got ${channels.length}\nThe paper's are 64,128,256,512.`,
@@ -131,7 +131,7 @@ export class IrNet extends Module implements FaceNetwork {
       }
     });
     const [h, w] = inputSize;
-    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, this.options.dropout!);
+    this.output = new Output(this.options, [h / 16, w / 16], c);
     nameTree(this);
   }
 

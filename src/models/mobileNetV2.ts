@@ -104,9 +104,8 @@ export class MobileNetV2 extends Module implements FaceNetwork {
 
   constructor(given: MobileNetV2Options = {}) {
     super();
-    const filled = filledOptions(given);
-    this.options = resolveOptions('mobilenet-v2', mobileNetOptions, filled);
-    const { stemStride, output, embeddingSize, inputSize, width } = this.options;
+    this.options = resolveOptions('mobilenet-v2', mobileNetOptions, filledOptions(given));
+    const { stemStride, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     const activation = 'relu6';
     let c = makeDivisible(32 * width);
@@ -121,7 +120,7 @@ export class MobileNetV2 extends Module implements FaceNetwork {
     // The paper widens the last map for widths above 1 only.
     const last = makeDivisible(1280 * Math.max(1, width));
     this.head = new ConvBlock(c, last, { kernel: 1, activation });
-    this.output = new Output(output, ...lastMap(inputSize, stemStride), last, embeddingSize, filled.dropout);
+    this.output = new Output(this.options, lastMap(inputSize, stemStride), last);
     nameTree(this);
   }
 

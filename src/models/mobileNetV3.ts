@@ -74,9 +74,8 @@ export class MobileNetV3 extends Module implements FaceNetwork {
 
   constructor(given: MobileNetV3Options = {}) {
     super();
-    const filled = filledOptions(given);
-    this.options = resolveOptions('mobilenet-v3', options, filled);
-    const { size, stemStride, output, embeddingSize, inputSize, width } = this.options;
+    this.options = resolveOptions('mobilenet-v3', options, filledOptions(given));
+    const { size, stemStride, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     const scaled = (channels: number) => makeDivisible(channels * width);
     let c = scaled(16);
@@ -99,7 +98,7 @@ export class MobileNetV3 extends Module implements FaceNetwork {
     const last = 6 * c; // 960, and 576 in small
     this.head = new ConvBlock(c, last, { kernel: 1, activation: 'hardSwish', batchNorm });
     const map = lastMap(inputSize, stemStride);
-    this.output = new Output(output, ...map, last, embeddingSize, filled.dropout, batchNorm);
+    this.output = new Output(this.options, map, last, batchNorm);
     nameTree(this);
   }
 

@@ -39,6 +39,13 @@ export const withDropout = <T extends { readonly output?: OutputKind; readonly d
   dropout: given.dropout ?? ((given.output ?? outputOptions.output.fallback) === 'E' ? rate : 0),
 });
 
+/** What of a network's options its output takes. */
+interface OutputSize {
+  readonly output: OutputKind;
+  readonly embeddingSize: number;
+  readonly dropout?: number | undefined;
+}
+
 /** The last map [N, h, w, C] to embeddings [N, d]. The dense layer's rows are in the order h, w, C. */
 export class Output extends Module {
   readonly bn: BatchNorm | undefined;
@@ -47,14 +54,15 @@ export class Output extends Module {
   readonly fc: Linear;
   readonly embedding: BatchNorm;
   private readonly pooled: boolean;
-  /** @param batchNorm of every batch norm here, and `embedding` of the last one where it differs */
+  /**
+   * @param options of the network
+   * @param map sides of the last map
+   * @param batchNorm of every batch norm here, and `embedding` of the last one where it differs
+   */
   constructor(
-    kind: OutputKind,
-    h: number,
-    w: number,
+    { output: kind, embeddingSize, dropout = 0 }: OutputSize,
+    [h, w]: readonly [number, number],
     channels: number,
-    embeddingSize: number,
-    dropout: number,
     batchNorm: BatchNormOptions & { readonly embedding?: BatchNormOptions } = {},
   ) {
     super();

@@ -103,7 +103,7 @@ export class ResNet extends Module implements FaceNetwork {
     super();
     const baseWidth = given.baseWidth ?? ((given.cardinality ?? 1) > 1 ? 4 : 64);
     this.options = resolveOptions('resnet', options, withDropout({ ...given, baseWidth }));
-    const { depth, cardinality, zeroInit, output, embeddingSize, inputSize, width } = this.options;
+    const { depth, cardinality, zeroInit, inputSize, width } = this.options;
     const bottleneck = depth >= 50;
     if (!bottleneck && (cardinality !== 1 || baseWidth !== 64))
       throw new UsageError(
@@ -124,7 +124,7 @@ export class ResNet extends Module implements FaceNetwork {
       }
     });
     const [h, w] = inputSize;
-    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, this.options.dropout!);
+    this.output = new Output(this.options, [h / 16, w / 16], c);
     nameTree(this);
   }
 

@@ -142,9 +142,8 @@ export class ResidualAttentionNet extends Module implements FaceNetwork {
 
   constructor(given: ResidualAttentionOptions = {}) {
     super();
-    const filled = withDropout(given);
-    this.options = resolveOptions('residual-attention', options, filled);
-    const { depth, sumFirst, output, embeddingSize, inputSize, width } = this.options;
+    this.options = resolveOptions('residual-attention', options, withDropout(given));
+    const { depth, sumFirst, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     const { channels, modules } = tables[depth];
     let c = scaleChannels(64, width);
@@ -160,7 +159,7 @@ export class ResidualAttentionNet extends Module implements FaceNetwork {
       else this.body.push(new Unit(c), new Unit(c));
     });
     const [h, w] = inputSize;
-    this.output = new Output(output, h / 16, w / 16, c, embeddingSize, filled.dropout);
+    this.output = new Output(this.options, [h / 16, w / 16], c);
     nameTree(this);
   }
 

@@ -140,9 +140,8 @@ export class SlimResNet extends Module implements FaceNetwork {
 
   constructor(given: SlimResNetOptions = {}) {
     super();
-    const filled = withDropout(given, 0.6);
-    this.options = resolveOptions('slim-resnet', options, filled);
-    const { version, depth, output, embeddingSize, inputSize, width } = this.options;
+    this.options = resolveOptions('slim-resnet', options, withDropout(given, 0.6));
+    const { version, depth, inputSize, width } = this.options;
     // The source takes pixel / 127.5 − 1.
     this.preprocessing = { ...defaultPreprocessing, scale: 1 / 127.5, inputSize };
     const modified = version === 'v2-m';
@@ -167,7 +166,7 @@ export class SlimResNet extends Module implements FaceNetwork {
       }
       [h, w] = [Math.ceil(h! / blockStride), Math.ceil(w! / blockStride)];
     });
-    this.output = new Output(output, h!, w!, c, embeddingSize, filled.dropout, {
+    this.output = new Output(this.options, [h!, w!], c, {
       ...batchNorm,
       embedding: { scale: false },
     });
