@@ -7,6 +7,7 @@
 import { DataError, UsageError } from '../core/errors.ts';
 import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
 import { denseNet } from './denseNet.ts';
+import { graphModel } from './graph/network.ts';
 import { irNet } from './irNet.ts';
 import { k210Net } from './k210Net.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
@@ -51,9 +52,17 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
   ]),
 );
 
+/** Graphs are made by importing: checkpoints name them, lists of what there is to choose do not. */
+const imported: Architecture = {
+  name: graphModel.name,
+  means: graphModel.means,
+  family: graphModel as unknown as ModelEntry,
+  preset: {},
+};
+
 /** @throws UsageError naming the nearest where there is none of that name */
 export function architectureOf(name: string): Architecture {
-  const found = architectures.get(name.toLowerCase());
+  const found = name === imported.name ? imported : architectures.get(name.toLowerCase());
   if (found) return found;
   const names = [...architectures.keys()];
   throw new UsageError(
@@ -91,7 +100,7 @@ export function networkOf(metadata: Readonly<Record<string, string>>, source: st
   const { architecture } = metadata;
   if (architecture === undefined)
     return fail('expected weights that name their architecture, got none', 'Give a file that facegrad wrote.');
-  if (!architectures.has(architecture))
+  if (architecture !== imported.name && !architectures.has(architecture))
     fail(
       `expected one of the architectures ${[...architectures.keys()].join(', ')}, got '${architecture}'`,
       'A newer facegrad may have written it: update this one.',
