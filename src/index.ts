@@ -180,6 +180,13 @@ export { type SgdOptions, sgd } from './optim/sgd.ts';
 export { accumulate } from './plan/accumulate.ts';
 export { checkpoint } from './plan/checkpoint.ts';
 export { keyData, type TraceContext, type Traced } from './plan/trace.ts';
+export {
+  type CalibrateOptions,
+  type CalibrationBatch,
+  type CalibrationMethod,
+  calibrate,
+  type ValueRange,
+} from './quant/calibrate.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
 export {
   describeNpy,

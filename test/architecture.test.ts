@@ -66,6 +66,7 @@ const order: readonly (readonly string[])[] = [
   ['src/nn'],
   ['src/optim'],
   ['src/models', 'src/heads'],
+  ['src/quant'],
   ['src/weights', 'src/image'],
   ['what a data set is'],
   ['datasets'],
