@@ -35,14 +35,15 @@ export interface MatrixRows {
 }
 
 type Get = (v: DataView, at: number, little: boolean) => number;
-interface Kind {
+export interface NumberKind {
   readonly size: number;
   readonly dtype: DType;
   readonly get: Get;
   /** The engine holds it as it is. */
   readonly same?: true;
 }
-const kinds: Record<string, Kind> = {
+/** Types of numbers by NumPy's name without the byte order. */
+export const numberKinds: Readonly<Record<string, NumberKind>> = {
   f2: { size: 2, dtype: 'f32', get: (v, at, little) => halfToFloat(v.getUint16(at, little)) },
   f4: { size: 4, dtype: 'f32', get: (v, at, little) => v.getFloat32(at, little), same: true },
   f8: { size: 8, dtype: 'f32', get: (v, at, little) => v.getFloat64(at, little) },
@@ -92,7 +93,7 @@ interface Header {
   readonly type: string;
   readonly little: boolean;
   /** Undefined for text. */
-  readonly kind: Kind | undefined;
+  readonly kind: NumberKind | undefined;
   /** Characters of a string, and bytes of a character. */
   readonly text: { readonly length: number; readonly bytes: number } | undefined;
   readonly fortran: boolean;
@@ -111,12 +112,12 @@ function headerOf(bytes: Uint8Array, start: number, size: number, name: string):
   const dims = /['"]shape['"]\s*:\s*\(([\d\s,L]*)\)/.exec(dict)?.[1];
   if (!dict.startsWith('{') || !dict.trimEnd().endsWith('}') || order === undefined || dims === undefined)
     return fail(`header is ${JSON.stringify(dict.slice(0, 120))}`);
-  const kind = type !== undefined && Object.hasOwn(kinds, type.slice(1)) ? kinds[type.slice(1)] : undefined;
+  const kind = type !== undefined && Object.hasOwn(numberKinds, type.slice(1)) ? numberKinds[type.slice(1)] : undefined;
   const letters = textType.exec(type ?? '');
   const text = letters ? { length: Number(letters[2]), bytes: letters[1] === 'U' ? 4 : 1 } : undefined;
   if (type === undefined || !(kind || text) || !'<>|='.includes(type[0]!)) {
     return fail(
-      `element type ${type?.slice(0, 40) ?? 'of several fields'}; those read are ${Object.keys(kinds).join(' ')}, and text`,
+      `element type ${type?.slice(0, 40) ?? 'of several fields'}; those read are ${Object.keys(numberKinds).join(' ')}, and text`,
       type?.includes('O')
         ? 'It holds pickled Python objects, which are never read: save plain arrays with numpy.save.'
         : 'Convert the array first, for example with array.astype("float32").',
@@ -285,9 +286,9 @@ export function checkRows(name: string, length: number, from: number, count: num
 }
 
 /** Elements as float32, in memory of their own. */
-function floats(bytes: Uint8Array, n: number, kind: Kind, little: boolean): Float32Array<ArrayBuffer> {
+function floats(bytes: Uint8Array, n: number, kind: NumberKind, little: boolean): Float32Array<ArrayBuffer> {
   const out = new Float32Array(n);
-  if (kind === kinds.f4 && little) new Uint8Array(out.buffer).set(bytes);
+  if (kind === numberKinds.f4 && little) new Uint8Array(out.buffer).set(bytes);
   else {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     for (let i = 0; i < n; i++) out[i] = kind.get(view, i * kind.size, little);

@@ -34,6 +34,10 @@ export class PickleName {
 
 /** Made by a function of the allow-list; takes the state that BUILD gives. */
 export abstract class PickleObject {
+  /** Items, where its class is a kind of dict. */
+  readonly dict?: Map<unknown, unknown>;
+  /** Items, where its class is a kind of list. */
+  readonly list?: unknown[];
   abstract setState(state: unknown, pickle: PickleContext): void;
 }
 
@@ -42,6 +46,11 @@ export interface PickleOptions {
   readonly name: string;
   /** All that the pickle may name. Default: nothing. See `plainGlobals`, `numpyGlobals`. */
   readonly globals?: PickleGlobals;
+  /**
+   * What stands for an instance of a class that `globals` does not hold: its name, arguments and state as data. With this such
+   * classes may be named, and instances made without running their code; a call of one is refused still.
+   */
+  readonly instances?: (className: string, args: readonly unknown[]) => PickleObject;
   /** What stands for a persistent id (PERSID gives a string, BINPERSID any value). Without it they are refused. */
   readonly persistentLoad?: (id: unknown, pickle: PickleContext) => unknown;
   /** Offset of the pickle in the bytes. Default 0. */
@@ -98,6 +107,8 @@ const mostLongBytes = 2048;
 /** Text that JavaScript can hold. */
 const mostText = 2 ** 28;
 const advice = 'The file is damaged or is no pickle of plain data: fetch it again or save it again.';
+const nothingRun =
+  'A pickle can call any function of Python; here only plain data is read, and nothing was run. If you trust the file, load it in Python and save it in another form.';
 const bytesSlack = 1 << 20;
 const mostName = 1000;
 const noNames = new Map();
@@ -327,13 +338,15 @@ export class Machine implements PickleContext {
     return dict;
   }
   setItems(items: readonly unknown[]): void {
-    const dict = this.top();
-    if (!(dict instanceof Map)) this.refuse(`expected a dict to add to, got ${pickleKind(dict)}`);
+    const target = this.top();
+    const dict = target instanceof PickleObject ? target.dict : target;
+    if (!(dict instanceof Map)) this.refuse(`expected a dict to add to, got ${pickleKind(target)}`);
     this.filled(dict, items);
   }
   append(items: readonly unknown[]): void {
-    const list = this.top();
-    if (!Array.isArray(list)) this.refuse(`expected a list to add to, got ${pickleKind(list)}`);
+    const target = this.top();
+    const list = target instanceof PickleObject ? target.list : target;
+    if (!Array.isArray(list)) this.refuse(`expected a list to add to, got ${pickleKind(target)}`);
     for (const item of items) list.push(item);
   }
   addItems(items: readonly unknown[]): void {
@@ -363,21 +376,28 @@ export class Machine implements PickleContext {
       this.refuse('expected the name of a global, got a text too long for one');
     const { globals = {} } = this.options;
     const full = `${module}.${name}`;
-    if (!Object.hasOwn(globals, full))
-      this.refuse(
-        `it asks for the Python global ${quoted(full)}, which is not one of those allowed`,
-        'A pickle can call any function of Python; here only plain data is read, and nothing was run. If you trust the file, load it in Python and save it in another form.',
-      );
-    return new PickleName(full, globals[full]!);
+    if (Object.hasOwn(globals, full)) return new PickleName(full, globals[full]!);
+    if (this.options.instances) return new PickleName(full, null);
+    return this.refuse(`it asks for the Python global ${quoted(full)}, which is not one of those allowed`, nothingRun);
   }
   findByLines = () => this.find([this.shortLine('a module', mostName), this.shortLine('a name', mostName)]);
   call([target, args, named = noNames]: readonly unknown[]): void {
     if (!(target instanceof PickleName) || !target.call)
-      this.refuse(`expected a function that may be called, got ${pickleKind(target)}`);
+      this.refuse(
+        `expected a function that may be called, got ${pickleKind(target)}`,
+        target instanceof PickleName ? nothingRun : advice,
+      );
     if (!Array.isArray(args)) this.refuse(`expected a tuple of arguments, got ${pickleKind(args)}`);
     if (!(named instanceof Map) || named.size > 0)
       this.refuse(`expected no arguments by name, got ${pickleKind(named)}`);
     this.push(target.call(args, this), 4);
+  }
+  /** NEWOBJ, which runs no more of a class than `__new__`. */
+  instance([target, args]: readonly unknown[]): void {
+    const { globals = {}, instances } = this.options;
+    if (!instances || !(target instanceof PickleName) || Object.hasOwn(globals, target.name) || !Array.isArray(args))
+      return this.call([target, args]);
+    this.push(instances(target.name, args), 4);
   }
   build(): void {
     const state = this.pop();

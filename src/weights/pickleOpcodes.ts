@@ -71,7 +71,7 @@ export const opcodes: Readonly<Record<string, (m: Machine) => void>> = {
   c: (m) => m.push(m.findByLines()), // GLOBAL
   '\x93': (m) => m.push(m.find(m.popMany(2))), // STACK_GLOBAL
   R: (m) => m.call(m.popMany(2)), // REDUCE
-  '\x81': (m) => m.call(m.popMany(2)), // NEWOBJ
+  '\x81': (m) => m.instance(m.popMany(2)), // NEWOBJ
   '\x92': (m) => m.call(m.popMany(3)), // NEWOBJ_EX
   i: (m) => m.call([m.findByLines(), m.popMark()]), // INST
   // OBJ
