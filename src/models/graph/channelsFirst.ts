@@ -1,0 +1,254 @@
+/**
+ * Making graphs from sources that are channels-first: ONNX, MXNet, ncnn.
+ *
+ * The one idea: a value keeps the source's axes in its meaning and this engine's in memory. Its `order` says which of the
+ * source's axes each axis in memory holds; transposing only changes the order, convolutions ask for channels-last, and numbers
+ * move only where the meaning needs it, as before a dense layer on a map (and there the weight's rows move instead).
+ */
+import { DataError } from '../../core/errors.ts';
+import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../../core/shape.ts';
+import { type HostTensor, host } from '../../core/tensor.ts';
+import type { ConvWeights, GraphBuilder, NormWeights, Value } from './builder.ts';
+
+/** Axes in memory → axes of the source, all as they are. */
+const plainOrder = (rank: number): number[] => Array.from({ length: rank }, (_, i) => i);
+/** N, then the places, then the channels. */
+const lastOrder = (rank: number): number[] =>
+  rank < 3 ? plainOrder(rank) : [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2), 1];
+
+/** A tensor's numbers with its axes in another order: axis i of the result is axis order[i]. */
+export function permuted(t: HostTensor, order: readonly number[]): HostTensor {
+  if (order.every((a, i) => a === i)) return t;
+  const shape = order.map((a) => t.shape[a]!);
+  const strides = stridesOf(t.shape);
+  const steps = order.map((a) => strides[a]!);
+  const data = t.data.slice();
+  const index = shape.map(() => 0);
+  for (let to = 0, from = 0; to < data.length; to++) {
+    data[to] = t.data[from]!;
+    for (let d = shape.length - 1; d >= 0; d--) {
+      index[d]!++;
+      from += steps[d]!;
+      if (index[d]! < shape[d]!) break;
+      from -= steps[d]! * shape[d]!;
+      index[d] = 0;
+    }
+  }
+  return host(data, shape, t.dtype);
+}
+
+/** A value of the source, or numbers that it holds. */
+export interface Ordered {
+  /** In the source's axes, at batch 1. */
+  readonly shape: Shape;
+  /** For each axis in memory the source's. */
+  readonly order: readonly number[];
+  readonly value?: Value;
+  /** Numbers of the file, not yet part of the graph; in the source's axes. */
+  readonly given?: HostTensor;
+  /** Whether training changes these numbers, and their path. */
+  readonly trained?: boolean;
+  readonly path?: string;
+  /** A map [N, C, H, W] that this is the flattened form of. */
+  readonly map?: Ordered;
+}
+
+/** A convolution with its weight as [Cout, Cin/groups, kh, kw]. */
+export type ConvFirst = Omit<ConvWeights, 'weight'> & { readonly weight: HostTensor };
+
+export class ChannelsFirst {
+  readonly builder: GraphBuilder;
+  constructor(builder: GraphBuilder) {
+    this.builder = builder;
+  }
+
+  /** An input, its shape without the batch: [C, H, W] for images. */
+  input(name: string, shape: Shape): Ordered {
+    const order = lastOrder(shape.length + 1);
+    const memory = order.slice(1).map((a) => shape[a - 1]!);
+    return this.of(this.builder.input(name, memory), order);
+  }
+  /** Numbers of the file; `trained` where training may change them. */
+  given(tensor: HostTensor, path = 'constant', trained = true): Ordered {
+    return { shape: tensor.shape, order: plainOrder(tensor.shape.length), given: tensor, trained, path };
+  }
+  private of(value: Value, order: readonly number[]): Ordered {
+    const shape = order.map(() => 0);
+    order.forEach((axis, i) => {
+      shape[axis] = value.shape[i]!;
+    });
+    return { shape, order, value };
+  }
+
+  /** The value with its axes in memory in this order. */
+  as(x: Ordered, order: readonly number[]): Value {
+    if (x.given) {
+      const numbers = permuted(x.given, order);
+      return x.trained ? this.builder.parameter(numbers, x.path) : this.builder.constant(numbers, x.path);
+    }
+    const value = x.value!;
+    if (order.every((a, i) => a === x.order[i])) return value;
+    // Axes of size 1 may stand anywhere without a number moving.
+    const real = (axes: readonly number[]) => axes.filter((a) => x.shape[a] !== 1 || a === 0).join();
+    if (real(order) === real(x.order))
+      return this.builder.reshape(
+        value,
+        order.map((a) => x.shape[a]!),
+      );
+    return this.builder.apply('transpose', [value], { axes: order.map((a) => x.order.indexOf(a)) });
+  }
+  /** Memory as the source has it. */
+  plain(x: Ordered): Value {
+    return this.as(x, plainOrder(x.shape.length));
+  }
+  private last(x: Ordered): Ordered {
+    const order = lastOrder(x.shape.length);
+    return this.of(this.as(x, order), order);
+  }
+  private axis(x: Ordered, axis: number): number {
+    const at = axis < 0 ? axis + x.shape.length : axis;
+    if (!Number.isInteger(at) || at < 0 || at >= x.shape.length)
+      throw new DataError(`expected an axis of ${x.shape.length}, got ${axis}\nThe file is damaged.`);
+    return at;
+  }
+  private real(x: Ordered): Ordered {
+    return x.given ? this.of(this.plain(x), x.order) : x;
+  }
+
+  conv2d(x: Ordered, { weight, ...rest }: ConvFirst, path?: string): Ordered {
+    const y = this.last(x);
+    return this.of(this.builder.conv2d(y.value!, { ...rest, weight: permuted(weight, [2, 3, 1, 0]) }, path), y.order);
+  }
+  batchNorm(x: Ordered, weights: NormWeights, path?: string): Ordered {
+    const y = this.last(x);
+    return this.of(this.builder.batchNorm(y.value!, weights, path), y.order);
+  }
+  /** x·weight + bias over the last axis; weight [in, out]. The rows for a flattened map go where its numbers are. */
+  linear(x: Ordered, { weight, bias }: { weight: HostTensor; bias?: HostTensor | undefined }, path?: string): Ordered {
+    const { map } = x;
+    if (map && weight.shape[0] === sizeOf(map.shape.slice(1))) {
+      const [, c, h, w] = map.shape as [number, number, number, number];
+      const rows = host(weight.data, [c, h, w, weight.shape[1]!], weight.dtype);
+      const flat = this.builder.reshape(this.last(map).value!, [map.shape[0]!, weight.shape[0]!]);
+      const moved = host(permuted(rows, [1, 2, 0, 3]).data, weight.shape, weight.dtype);
+      return this.of(this.builder.linear(flat, { weight: moved, bias }, path), [0, 1]);
+    }
+    const y = this.plain(x);
+    return this.of(this.builder.linear(y, { weight, bias }, path), plainOrder(y.shape.length));
+  }
+  /** Slopes of any shape that broadcasts to x. */
+  prelu(x: Ordered, slope: HostTensor, path?: string): Ordered {
+    const channels = x.shape[1];
+    const sizes = slope.shape.filter((d) => d !== 1);
+    const alongChannels =
+      sizeOf(slope.shape) === 1 ||
+      (sizes.length === 1 && sizes[0] === channels && [1, x.shape.length - 1].includes(slope.shape.length));
+    if (alongChannels && channels !== undefined) {
+      const y = this.last(x);
+      return this.of(this.builder.prelu(y.value!, slope, path), y.order);
+    }
+    const below = this.binary('mul', this.unary('min', x, { value: 0 }), this.given(slope, path));
+    return this.binary('add', this.unary('relu', x), below);
+  }
+
+  /** An operator on each number. */
+  unary(op: string, x: Ordered, attrs: Readonly<Record<string, unknown>> = {}, path?: string): Ordered {
+    const y = this.real(x);
+    return this.of(this.builder.apply(op, [y.value!], attrs, path), y.order);
+  }
+  /** An operator on two values that broadcast by NumPy's rule. */
+  binary(op: string, a: Ordered, b: Ordered, path?: string): Ordered {
+    const shape = broadcastShapes([a.shape, b.shape]);
+    if (!shape)
+      throw new DataError(
+        `${path ?? op}: expected shapes that broadcast, got [${a.shape}] and [${b.shape}]\nThe file is damaged.`,
+      );
+    for (const [x, other, reversed] of [
+      [a, b, false],
+      [b, a, true],
+    ] as const)
+      if (other.given && !other.trained && other.given.data.length === 1 && other.shape.length <= x.shape.length) {
+        const y = this.real(x);
+        return this.of(this.builder.apply(op, [y.value!], { value: other.given.data[0], reversed }, path), y.order);
+      }
+    const rank = shape.length;
+    const whole =
+      [a, b].find((x) => x.shape.length === rank && !x.given) ?? [a, b].find((x) => x.shape.length === rank)!;
+    const { order } = whole;
+    const values = [a, b].map((x) => this.stretched(x, rank, order));
+    return this.of(this.builder.apply(op, values, {}, path), order);
+  }
+  /** With axes of size 1 in front up to `rank`, in the order. */
+  private stretched(x: Ordered, rank: number, order: readonly number[]): Value {
+    const missing = rank - x.shape.length;
+    if (missing === 0) return this.as(x, order);
+    const shape = [...Array<number>(missing).fill(1), ...x.shape];
+    if (x.given) return this.as({ ...x, shape, given: host(x.given.data, shape, x.given.dtype) }, order);
+    return this.as(this.of(this.builder.reshape(this.plain(x), shape), plainOrder(rank)), order);
+  }
+
+  /** An operator on images: pools, resize. */
+  image(op: string, x: Ordered, attrs: Readonly<Record<string, unknown>>, path?: string): Ordered {
+    const y = this.last(x);
+    return this.of(this.builder.apply(op, [y.value!], attrs, path), y.order);
+  }
+  /** An operator along one axis: softmax, l2Normalize, slice. */
+  along(op: string, x: Ordered, axis: number, attrs: Readonly<Record<string, unknown>> = {}, path?: string): Ordered {
+    const y = this.real(x);
+    const at = y.order.indexOf(this.axis(y, axis));
+    return this.of(this.builder.apply(op, [y.value!], { ...attrs, axis: at }, path), y.order);
+  }
+  split(x: Ordered, axis: number, sizes: readonly number[], path?: string): Ordered[] {
+    let from = 0;
+    return sizes.map((n) => {
+      from += n;
+      return this.along('slice', x, axis, { start: from - n, end: from }, path);
+    });
+  }
+  concat(xs: readonly Ordered[], axis: number, path?: string): Ordered {
+    const first = xs.find((x) => !x.given) ?? xs[0]!;
+    const { order } = first;
+    const values = xs.map((x) => this.as(x, order));
+    return this.of(this.builder.apply('concat', values, { axis: order.indexOf(this.axis(first, axis)) }, path), order);
+  }
+  /** Over axes of the source; none named: all. `kind` as in the operator. */
+  reduce(kind: string, x: Ordered, axes: readonly number[], keep: boolean, path?: string): Ordered {
+    const y = this.real(x);
+    const gone = new Set((axes.length ? axes : y.shape.map((_, i) => i)).map((a) => this.axis(y, a)));
+    const attrs = { kind, axes: [...gone].map((a) => y.order.indexOf(a)), keep };
+    const value = this.builder.apply('reduce', [y.value!], attrs, path);
+    if (keep) return this.of(value, y.order);
+    const left = y.order.filter((a) => !gone.has(a));
+    const rank = left.toSorted((a, b) => a - b);
+    return this.of(
+      value,
+      left.map((a) => rank.indexOf(a)),
+    );
+  }
+  /** [before, after] for each axis of the source. */
+  pad(x: Ordered, pads: readonly (readonly [number, number])[], value = 0, path?: string): Ordered {
+    const y = this.real(x);
+    return this.of(this.builder.apply('pad', [y.value!], { pads: y.order.map((a) => pads[a]!), value }, path), y.order);
+  }
+  /** No number moves: axis i of the result is axis axes[i]. */
+  transpose(x: Ordered, axes: readonly number[]): Ordered {
+    const y = this.real(x);
+    return this.of(
+      y.value!,
+      y.order.map((a) => axes.indexOf(a)),
+    );
+  }
+  /** To a shape that is known, the batch in front being 1. */
+  reshape(x: Ordered, shape: Shape, path?: string): Ordered {
+    if (x.given)
+      return { ...x, shape, order: plainOrder(shape.length), given: host(x.given.data, shape, x.given.dtype) };
+    const flattens = x.shape.length === 4 && shape.length === 2 && shape[0] === x.shape[0];
+    const flat = this.of(this.builder.reshape(this.plain(x), shape, path), plainOrder(shape.length));
+    return flattens ? { ...flat, map: x } : flat;
+  }
+  /** The product over the last two axes. */
+  matmul(a: Ordered, b: Ordered, path?: string): Ordered {
+    const value = this.builder.apply('matmul', [this.plain(a), this.plain(b)], {}, path);
+    return this.of(value, plainOrder(value.shape.length));
+  }
+}
