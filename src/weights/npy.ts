@@ -297,7 +297,7 @@ function floats(bytes: Uint8Array, n: number, kind: NumberKind, little: boolean)
 }
 
 /** Column-major to row-major: walk the output in order, stepping through the input by column-major strides. */
-function fromFortran<T extends HostTensor['data'] | Float64Array | string[] | number[]>(
+export function fromFortran<T extends HostTensor['data'] | Float64Array | string[] | number[]>(
   data: T,
   shape: readonly number[],
 ): T {

@@ -3,9 +3,11 @@
  * they lie. Structured types and arrays of Python objects are refused.
  * Browser-safe. Format: numpy's `ndarray.__reduce__`, `dtype.__reduce__` and `_frombuffer` (protocol 5), numpy 1 and 2.
  */
+
+import { fromFortran, numberKinds } from './npy.ts';
 import { type PickleCall, type PickleContext, type PickleGlobals, PickleObject, pickleKind } from './pickle.ts';
 import { plainGlobals } from './pickleGlobals.ts';
-import { halfToFloat } from './safetensors.ts';
+import { type HostTensor, halfToFloat, hostData } from './safetensors.ts';
 
 type Get = (v: DataView, at: number, little: boolean) => number | bigint | boolean;
 const safe = (n: bigint) => (Number.isSafeInteger(Number(n)) ? Number(n) : n);
@@ -104,6 +106,15 @@ export class NumpyArray extends PickleObject {
     const { buffer, byteOffset, byteLength } = this.data;
     return get(new DataView(buffer, byteOffset, byteLength), i * size, this.dtype[0] !== '>');
   }
+}
+
+/** An array of numbers as a host tensor, as `readNpy` would give it. Throws DataError where an integer does not fit. */
+export function hostTensorOf(array: NumpyArray, name: string): HostTensor {
+  const kind = numberKinds[array.dtype.slice(1)]!;
+  const little = array.dtype[0] !== '>';
+  const get = kind.same && little ? undefined : (v: DataView, at: number) => kind.get(v, at, little);
+  const data = hostData(array.data, array.length, kind.size, kind.dtype, get, name);
+  return { dtype: kind.dtype, shape: array.shape, data: array.fortran ? fromFortran(data, array.shape) : data };
 }
 
 /** dtype(name, align, copy) */
