@@ -86,6 +86,7 @@ export {
   type CropSize,
   centralCrop,
   cropBox,
+  cutCrop,
   faceTemplate,
   similarity,
   warpAffine,
@@ -109,8 +110,10 @@ export {
   defaultPreprocessing,
   type FaceNetwork,
   type ModelEntry,
+  type PerColour,
   type Preprocessing,
   preprocess,
+  showPreprocessing,
 } from './models/network.ts';
 export { ResidualAttentionNet, type ResidualAttentionOptions } from './models/residualAttention.ts';
 export { ResNet, type ResNetOptions, ResNetUnit } from './models/resNet.ts';

@@ -14,7 +14,7 @@ import { openDataset } from '../data/open.ts';
 import { readPicture } from '../data/readImage.ts';
 import type { Embedder, FaceImage } from '../evaluate/embedder.ts';
 import { combineFlip, type Flip } from '../evaluate/verification.ts';
-import { hasTemplate } from '../image/align.ts';
+import { cutCrop, hasTemplate } from '../image/align.ts';
 import { enoughPictures, looksAligned, looksAlignedSet } from '../image/alignedCheck.ts';
 import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
@@ -117,6 +117,8 @@ function faceReader({ preprocessing: { inputSize } }: Embedder, pointsOf?: Point
     if (scores.length < enoughPictures && source.kind !== 'synthetic' && hasTemplate(inputSize))
       scores.push(looksAligned(image, inputSize).score);
     if (image.width === width && image.height === height) return image;
+    const cut = cutCrop(image, inputSize);
+    if (cut) return cut;
     if (!told)
       process.stderr.write(
         `warning: ${sourceName(source)} has ${image.width}x${image.height} pixels, the network takes ${width}x${height}: such pictures are scaled; results are only as good as the crops.\n`,

@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { nearest, readOption, showOption } from '../core/options.ts';
 import { type Architecture, architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
-import type { FaceNetwork } from '../models/network.ts';
+import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
 import { ioError } from '../train/checkpointFile.ts';
@@ -173,9 +173,7 @@ async function info(model: string | undefined, flags: InfoFlags, words: readonly
   print(
     `Activations: ${size(memory.training)} an image in training, ${size(memory.inference)} at inference (what the plan stores, without the room that kernels need)`,
   );
-  print(
-    `Input: ${w}x${h} pixels, ${preprocessing.colourOrder}, (x - ${preprocessing.mean}) * ${Number(preprocessing.scale.toPrecision(6))}`,
-  );
+  print(`Input: ${w}x${h} pixels, ${showPreprocessing(preprocessing)}`);
   const found = storedThreshold(metadata);
   if (found)
     print(

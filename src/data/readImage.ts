@@ -1,6 +1,7 @@
 /** Images of any source in Node, with the files of containers kept open. */
+
+import { fitCrop } from '../image/align.ts';
 import type { RgbImage } from '../image/decode.ts';
-import { resize } from '../image/resize.ts';
 import { type ByteSource, memorySource } from './bytes.ts';
 import type { ImageSource } from './dataset.ts';
 import { fileSource, wholeFile } from './files.ts';
@@ -88,7 +89,7 @@ export async function readPicture(source: ImageSource): Promise<RgbImage> {
 /** RGB pixels [h, w, 3] of a source, resized if its own size differs. */
 export async function readImage(source: ImageSource, [height, width]: readonly [number, number]): Promise<Uint8Array> {
   const image = await readPicture(source);
-  return image.width === width && image.height === height ? image.data : resize(image, width, height).data;
+  return fitCrop(image, [height, width]).data;
 }
 
 /** Closes the containers that reading has opened, so that they can be moved or deleted on every system. */

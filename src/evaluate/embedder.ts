@@ -10,7 +10,7 @@ import { ShapeError, UsageError } from '../core/errors.ts';
 import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
-import { alignFace, type CropSize } from '../image/align.ts';
+import { alignFace, type CropSize, cutCrop } from '../image/align.ts';
 import { inferenceState, networkOf } from '../models/index.ts';
 import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
 import { withCalls } from '../nn/hooks.ts';
@@ -64,7 +64,7 @@ export interface Embedder {
   readonly device: Device;
   /**
    * Embeddings [n, embeddingSize], row by row, as the network gives them (not unit length). Images must have the
-   * network's input size, or points to align them by; a plain Uint8Array holds whole RGB images back to back. Calls may overlap: they queue.
+   * network's input size (or be such a crop with a wider margin, which is cut: 112x112 for 112x96), or points to align them by; a plain Uint8Array holds whole RGB images back to back. Calls may overlap: they queue.
    * @throws ShapeError for images of another size
    */
   embed(images: readonly FaceImage[] | Uint8Array, options?: EmbedOptions): Promise<Float32Array>;
@@ -88,10 +88,10 @@ function place(out: Uint8Array, at: number, image: FaceImage, mirrored: boolean)
     }
 }
 
-/** A face as a crop of the network's input size, where its points are known. */
+/** A face as a crop of the network's input size, where its points are known or it is such a crop with a wider margin. */
 function aligned(image: FaceImage, inputSize: CropSize): FaceImage {
   const { width, height, data, points } = image;
-  if (!points) return image;
+  if (width === inputSize[1] && height === inputSize[0] && !points) return image;
   const rgb = new Uint8Array(3 * width * height);
   const fits = data.length === 3 * width * height || data.length === 4 * width * height;
   if (!fits)
@@ -99,6 +99,7 @@ function aligned(image: FaceImage, inputSize: CropSize): FaceImage {
       `embed: expected RGB or RGBA pixels, got ${data.length} bytes for ${width}x${height}\nPass 3 or 4 bytes a pixel.`,
     );
   place(rgb, 0, image, false);
+  if (!points) return cutCrop({ width, height, data: rgb }, inputSize) ?? image;
   return alignFace({ width, height, data: rgb }, points, inputSize);
 }
 

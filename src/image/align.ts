@@ -58,6 +58,33 @@ export function faceTemplate(size: CropSize): Float64Array {
 }
 
 /**
+ * A crop of the size wanted, cut out of a larger one that frames the same face with a wider margin: the middle 96 columns of a
+ * 112x112 crop, the inner 112x112 of a 128x128 one. Undefined where the two templates differ in more than that.
+ */
+export function cutCrop(image: RgbImage, size: CropSize): RgbImage | undefined {
+  const [height, width] = size;
+  const own: CropSize = [image.height, image.width];
+  if (![own, size].every((s) => s.every((n) => n >= 8 && n <= 4096) && hasTemplate(s))) return undefined;
+  const from = faceTemplate(own);
+  const to = faceTemplate(size);
+  const [left, top] = [Math.round(from[0]! - to[0]!), Math.round(from[1]! - to[1]!)];
+  const shifted = from.every((v, i) => Math.abs(v - to[i]! - (i % 2 ? top : left)) < 1e-9);
+  if (!shifted || left < 0 || top < 0 || left + width > image.width || top + height > image.height) return undefined;
+  const data = new Uint8Array(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    const row = 3 * ((y + top) * image.width + left);
+    data.set(image.data.subarray(row, row + 3 * width), 3 * y * width);
+  }
+  return { width, height, data };
+}
+
+/** The picture as a crop of this size: cut where it is a wider crop of the same face, else scaled. */
+export const fitCrop = (image: RgbImage, [height, width]: CropSize): RgbImage =>
+  image.width === width && image.height === height
+    ? image
+    : (cutCrop(image, [height, width]) ?? resize(image, width, height));
+
+/**
  * The similarity that takes `from` nearest to `to` in the sum of squared distances (Umeyama 1991).
  * @param from x0, y0, x1, y1 … of two or more points; `to` as many.
  * @throws UsageError when the counts do not fit; DataError when a number is not finite or the points fix no similarity (all

@@ -1,18 +1,29 @@
 /** What every face network is: a module from normalised images to embeddings that says how its images are prepared. */
-import { type Described, imageSize, number, type OptionSpecs, type Options, whole } from '../core/options.ts';
-import type { Tensor } from '../core/tensor.ts';
+import {
+  type Described,
+  imageSize,
+  number,
+  type OptionSpec,
+  type OptionSpecs,
+  type Options,
+  whole,
+} from '../core/options.ts';
+import { type Tensor, tensor } from '../core/tensor.ts';
 import * as E from '../expr/nodes.ts';
 import type { Module } from '../nn/module.ts';
 import { flip } from '../ops/movement.ts';
 import { elementwise } from '../ops/pointwise.ts';
+
+/** A number for all colours, or one for each, in the order that the network takes. */
+export type PerColour = number | readonly [number, number, number];
 
 /** How pixels become network input. Travels with the weights. */
 export interface Preprocessing {
   /** The order the network takes; pictures are RGB everywhere else. */
   readonly colourOrder: 'RGB' | 'BGR';
   /** Input = (pixel − mean) · scale, pixels 0..255. */
-  readonly mean: number;
-  readonly scale: number;
+  readonly mean: PerColour;
+  readonly scale: PerColour;
   /** [height, width]. */
   readonly inputSize: readonly [number, number];
 }
@@ -53,8 +64,30 @@ export const defineModel = <S extends OptionSpecs>(entry: ModelEntry<S>): ModelE
 export const scaleChannels = (channels: number, width: number): number =>
   Math.max(8, Math.round((channels * width) / 8) * 8);
 
+/** An option that is a number, or three, one a colour. */
+export const perColour = (
+  range: Parameters<typeof number>[0],
+  fallback: number,
+  means: string,
+): OptionSpec<PerColour> => {
+  const one = number(range, fallback, means);
+  return {
+    ...one,
+    expects: `${one.expects}, or three, one a colour`,
+    accepts: (x) => one.accepts(x) || (Array.isArray(x) && x.length === 3 && x.every(one.accepts)),
+  };
+};
+
+/** In words: 'RGB, (x - 127.5) * 0.0078125'. */
+export function showPreprocessing({ colourOrder, mean, scale }: Preprocessing): string {
+  const show = (v: PerColour) =>
+    typeof v === 'number' ? String(Number(v.toPrecision(6))) : `[${v.map((n) => Number(n.toPrecision(6))).join(', ')}]`;
+  return `${colourOrder}, (x - ${show(mean)}) * ${show(scale)}`;
+}
+
 /** uint8 RGB images [N, H, W, 3] to network input, inside the plan: colours in the network's order, normalised. */
-export const preprocess = (images: Tensor, { colourOrder, mean, scale }: Preprocessing): Tensor =>
-  elementwise('preprocess', E.mul(E.sub(E.input(0), mean), scale), [
-    colourOrder === 'BGR' ? flip(images, [3]) : images,
-  ]);
+export function preprocess(images: Tensor, { colourOrder, mean, scale }: Preprocessing): Tensor {
+  const inputs = [colourOrder === 'BGR' ? flip(images, [3]) : images];
+  const term = (v: PerColour) => (typeof v === 'number' ? v : E.input(inputs.push(tensor([...v])) - 1));
+  return elementwise('preprocess', E.mul(E.sub(E.input(0), term(mean)), term(scale)), inputs);
+}

@@ -19,6 +19,7 @@ import { distillationOptions } from '../heads/distillation.ts';
 import { losses } from '../heads/index.ts';
 import { augmentPresets, formatAugment, parseAugment } from '../image/augment.ts';
 import { architectureOf } from '../models/index.ts';
+import { perColour } from '../models/network.ts';
 import { optimizers } from '../optim/index.ts';
 import { schedules } from '../optim/schedules.ts';
 import { patternHelp } from './patterns.ts';
@@ -67,8 +68,8 @@ export const plainGroups = {
     means: "how pixels become input; the network's own where it is left out",
     options: {
       colourOrder: optional(oneOf(['RGB', 'BGR'], 'RGB', 'order of the colours that the network takes')),
-      mean: optional(number({}, 127.5, 'number taken from each pixel')),
-      scale: optional(number({ above: 0 }, 1 / 128, 'factor after that')),
+      mean: optional(perColour({}, 127.5, 'number taken from each pixel')),
+      scale: optional(perColour({ above: 0 }, 1 / 128, 'factor after that')),
     },
   },
   sampler: {

@@ -41,6 +41,20 @@ it('agrees with the f64 reference of the same network', async () => {
   expect(worst(got)).toBeLessThanOrEqual(4 * worst(f32) + scale * 2 ** -23);
 });
 
+it('normalises each colour by its own numbers, in the order of the network', async () => {
+  const pixels = Uint8Array.of(10, 20, 30, 40, 50, 60);
+  const run = compile(
+    ({ x }) => ({
+      y: preprocess(x!, { colourOrder: 'BGR', mean: [1, 2, 3], scale: [0.5, 1, 2], inputSize: [1, 2] }),
+      z: preprocess(x!, { colourOrder: 'RGB', mean: [1, 2, 3], scale: 0.5, inputSize: [1, 2] }),
+    }),
+    { device },
+  );
+  const { y, z } = await run({ x: host(pixels, [1, 1, 2, 3]) });
+  expect([...y!.data]).toEqual([14.5, 18, 14, 29.5, 48, 74]);
+  expect([...z!.data]).toEqual([4.5, 9, 13.5, 19.5, 24, 28.5]);
+});
+
 it('gives the same bits whatever the batch', async () => {
   const e = await loadEmbedder(bytes, { device, maxBatch: 4 });
   const all = await e.embed(images);

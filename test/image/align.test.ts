@@ -8,7 +8,9 @@ import {
   alignFace,
   centralCrop,
   cropBox,
+  cutCrop,
   faceTemplate,
+  fitCrop,
   similarity,
   warpAffine,
 } from '../../src/image/align.ts';
@@ -209,6 +211,19 @@ describe('crops without points', () => {
     expect(centralCrop(picture(1, 1, 1), [8, 8], 0.49).data.length).toBe(192);
     expect(() => centralCrop(image, [8, 8], 0.5)).toThrow(UsageError);
     expect(() => centralCrop(image, [8, 0])).toThrow(UsageError);
+  });
+  it('cutCrop takes a narrower crop of the same face out of a wider one', () => {
+    const wide = picture(3, 1, 128);
+    expect(cutCrop(wide, [112, 112])).toEqual(warpAffine(wide, [1, 0, -8, 0, 1, 0], 112, 112));
+    const square = cutCrop(wide, [112, 112])!;
+    // Columns 8 to 103, counted from 0.
+    const narrow = cutCrop(square, [112, 96])!;
+    expect(narrow).toEqual(warpAffine(square, [1, 0, -8, 0, 1, 0], 96, 112));
+    expect(fitCrop(square, [112, 96])).toEqual(narrow);
+    expect(cutCrop(square, [96, 96])).toBeUndefined();
+    expect(cutCrop(narrow, [112, 112])).toBeUndefined();
+    expect(cutCrop(square, [100, 90])).toBeUndefined();
+    expect(fitCrop(square, [96, 96])).toEqual(resize(square, 96, 96));
   });
   it('cropBox widens the box, cuts it at the edges and to whole pixels', () => {
     expect(cropBox(image, [20.6, 25.2, 40.9, 40], [24, 31], 10)).toEqual(resize(inside(15, 20, 30, 25), 31, 24));
