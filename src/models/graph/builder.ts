@@ -14,7 +14,7 @@ import { placeholder, TraceContext } from '../../plan/trace.ts';
 import { applyOperator, GraphNetwork, graphPath, operatorOf } from './network.ts';
 import type { Graph, GraphNode, GraphSpec } from './spec.ts';
 
-/** A value of the graph. Its first axis is the batch, which is 1 here. */
+/** A value of the graph. Its first axis is the batch, 1 unless the source fixed another. */
 export class Value {
   readonly name: string;
   readonly tensor: Tensor;
@@ -43,6 +43,8 @@ export interface NormWeights {
 }
 
 export class GraphBuilder {
+  private readonly batch: number;
+  private fixed = false;
   private readonly inputs: { name: string; shape: Shape }[] = [];
   private readonly nodes: GraphNode[] = [];
   private readonly tensors = new Map<string, HostTensor>();
@@ -50,11 +52,20 @@ export class GraphBuilder {
   private readonly names = new Set<string>();
   private readonly ctx = new TraceContext(false);
 
+  /** @param batch the number of images that the source's own shapes are given for */
+  constructor(batch = 1) {
+    this.batch = batch;
+  }
+  /** Says that images are mixed with each other or with places: the graph takes only as many as its source says. */
+  fixBatch(): void {
+    this.fixed = true;
+  }
+
   /** An input, its shape without the batch: [H, W, C] for images. */
   input(name: string, shape: Shape): Value {
     const unique = this.unique(name, this.names);
     this.inputs.push({ name: unique, shape });
-    return new Value(unique, placeholder(unique, { shape: [1, ...shape], dtype: 'f32' }));
+    return new Value(unique, placeholder(unique, { shape: [this.batch, ...shape], dtype: 'f32' }));
   }
 
   /** Weight [kh, kw, Cin/groups, Cout], and what conv2d takes. */
@@ -107,9 +118,10 @@ export class GraphBuilder {
   constant(value: HostTensor, path = 'constant'): Value {
     return this.add('constant', [], { shape: [...value.shape] }, path, { value })[0]!;
   }
-  /** The same numbers in another shape; an axis 0 that keeps its size is the batch, of any size later. */
+  /** The same numbers in another shape; axis 0 holds the batch, of any size later, and what else is in it. */
   reshape(x: Value, shape: Shape, path?: string): Value {
-    const free = shape.map((d, i) => (i === 0 && d === x.shape[0] ? 0 : d));
+    const rest = shape.slice(1).every((d) => d > 0) ? -1 : shape[0]!;
+    const free = shape.map((d, i) => (i > 0 ? d : d === x.shape[0] ? 0 : rest));
     return this.apply('reshape', [x], { shape: free }, path);
   }
 
@@ -174,7 +186,7 @@ export class GraphBuilder {
       outputs: Object.entries(outputs).map(([name, value]) => ({ name, value: value.name })),
     };
     return {
-      spec: takesBatches(spec) ? spec : { ...spec, batch: 1 },
+      spec: !this.fixed && takesBatches(spec) ? spec : { ...spec, batch: this.batch },
       tensors: new Map([...this.tensors].filter(([name]) => prefixes.has(prefixOf(name)))),
     };
   }
@@ -192,8 +204,8 @@ function takesBatches(spec: GraphSpec): boolean {
         )
         .values(),
     ].map((t) => t.shape);
-  const one = shapesAt(1);
   try {
+    const one = shapesAt(1);
     return shapesAt(2).every((s, i) => sameShape(s, [2, ...one[i]!.slice(1)]) && one[i]![0] === 1);
   } catch (error) {
     if (error instanceof ShapeError || error instanceof UsageError) return false;

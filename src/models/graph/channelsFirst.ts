@@ -62,9 +62,8 @@ export class ChannelsFirst {
     this.builder = builder;
   }
 
-  /** An input, its shape without the batch: [C, H, W] for images. */
-  input(name: string, shape: Shape): Ordered {
-    const order = lastOrder(shape.length + 1);
+  /** An input, its shape without the batch: [C, H, W] for images. Others, and images in another order, say their `order`. */
+  input(name: string, shape: Shape, order: readonly number[] = lastOrder(shape.length + 1)): Ordered {
     const memory = order.slice(1).map((a) => shape[a - 1]!);
     return this.of(this.builder.input(name, memory), order);
   }
@@ -95,6 +94,8 @@ export class ChannelsFirst {
         value,
         order.map((a) => x.shape[a]!),
       );
+    // The batch is the first axis in memory until here; from now on nothing tells where it is.
+    if (order[0] !== x.order[0]) this.builder.fixBatch();
     return this.builder.apply('transpose', [value], { axes: order.map((a) => x.order.indexOf(a)) });
   }
   /** Memory as the source has it. */
@@ -109,6 +110,12 @@ export class ChannelsFirst {
     const at = axis < 0 ? axis + x.shape.length : axis;
     if (!Number.isInteger(at) || at < 0 || at >= x.shape.length)
       throw new DataError(`expected an axis of ${x.shape.length}, got ${axis}\nThe file is damaged.`);
+    return at;
+  }
+  /** Where an axis is in memory, for an operator that works along it; along the first it would mix images. */
+  private inMemory(x: Ordered, axis: number): number {
+    const at = x.order.indexOf(this.axis(x, axis));
+    if (at === 0) this.builder.fixBatch();
     return at;
   }
   private real(x: Ordered): Ordered {
@@ -195,7 +202,7 @@ export class ChannelsFirst {
   /** An operator along one axis: softmax, l2Normalize, slice. */
   along(op: string, x: Ordered, axis: number, attrs: Readonly<Record<string, unknown>> = {}, path?: string): Ordered {
     const y = this.real(x);
-    const at = y.order.indexOf(this.axis(y, axis));
+    const at = this.inMemory(y, axis);
     return this.of(this.builder.apply(op, [y.value!], { ...attrs, axis: at }, path), y.order);
   }
   split(x: Ordered, axis: number, sizes: readonly number[], path?: string): Ordered[] {
@@ -209,13 +216,13 @@ export class ChannelsFirst {
     const first = xs.find((x) => !x.given) ?? xs[0]!;
     const { order } = first;
     const values = xs.map((x) => this.as(x, order));
-    return this.of(this.builder.apply('concat', values, { axis: order.indexOf(this.axis(first, axis)) }, path), order);
+    return this.of(this.builder.apply('concat', values, { axis: this.inMemory(first, axis) }, path), order);
   }
   /** Over axes of the source; none named: all. `kind` as in the operator. */
   reduce(kind: string, x: Ordered, axes: readonly number[], keep: boolean, path?: string): Ordered {
     const y = this.real(x);
     const gone = new Set((axes.length ? axes : y.shape.map((_, i) => i)).map((a) => this.axis(y, a)));
-    const attrs = { kind, axes: [...gone].map((a) => y.order.indexOf(a)), keep };
+    const attrs = { kind, axes: [...gone].map((a) => this.inMemory(y, a)), keep };
     const value = this.builder.apply('reduce', [y.value!], attrs, path);
     if (keep) return this.of(value, y.order);
     const left = y.order.filter((a) => !gone.has(a));
@@ -228,6 +235,7 @@ export class ChannelsFirst {
   /** [before, after] for each axis of the source. */
   pad(x: Ordered, pads: readonly (readonly [number, number])[], value = 0, path?: string): Ordered {
     const y = this.real(x);
+    if (pads[y.order[0]!]?.some((n) => n !== 0)) this.builder.fixBatch();
     return this.of(this.builder.apply('pad', [y.value!], { pads: y.order.map((a) => pads[a]!), value }, path), y.order);
   }
   /** No number moves: axis i of the result is axis axes[i]. */
@@ -248,6 +256,7 @@ export class ChannelsFirst {
   }
   /** The product over the last two axes. */
   matmul(a: Ordered, b: Ordered, path?: string): Ordered {
+    if (!b.given && b.shape.length === 2) this.builder.fixBatch();
     const value = this.builder.apply('matmul', [this.plain(a), this.plain(b)], {}, path);
     return this.of(value, plainOrder(value.shape.length));
   }

@@ -132,6 +132,11 @@ export class GraphNetwork extends Module implements FaceNetwork {
   /** All that the graph gives, by name. */
   outputs(inputs: readonly Tensor[], ctx: TraceContext): Map<string, Tensor> {
     const { graph } = this.options;
+    const count = inputs[0]?.shape[0];
+    if (graph.batch !== undefined && count !== graph.batch)
+      throw new ShapeError(
+        `graph: expected ${graph.batch} image${graph.batch > 1 ? 's' : ''} at once, got ${count}\nIts file mixes axes so that no other number fits: give it that many.`,
+      );
     const values = new Map(graph.inputs.map((input, i) => [input.name, inputs[i]!]));
     for (const { node, operator, attrs, layer } of this.steps) {
       const made = applyOperator(

@@ -7,11 +7,12 @@
  */
 import { flag, number, numbers, type OptionSpec, type OptionSpecs, oneOf, whole } from '../../core/options.ts';
 import { type Shape, sizeOf } from '../../core/shape.ts';
-import type { Tensor } from '../../core/tensor.ts';
+import { type Tensor, tensor } from '../../core/tensor.ts';
 import * as E from '../../expr/nodes.ts';
 import { constantInit } from '../../nn/init.ts';
 import { BatchNorm, Conv2d, Dropout, Linear, PReLU } from '../../nn/layers.ts';
 import { Module, Parameter, StateBuffer } from '../../nn/module.ts';
+import { gather } from '../../ops/gather.ts';
 import { matmul } from '../../ops/matmul.ts';
 import { concat, flip, pad, reshape, slice, split, transpose } from '../../ops/movement.ts';
 import * as P from '../../ops/pointwise.ts';
@@ -349,6 +350,15 @@ const table: readonly Operator[] = [
     pads,
     value: number({}, 0, 'value around'),
   }),
+  unary(
+    'gather',
+    'the places named by indices, along an axis',
+    (x, { axis: at, indices }) => gather(x, tensor(Int32Array.from(indices)), signs(at, x.rank)),
+    {
+      axis,
+      indices: list('places, counted from 0'),
+    },
+  ),
   unary('flip', 'reversed along axes', (x, { axes }) => flip(x, axesOf(x, axes)), { axes: list('axes') }),
   unary(
     'resize',
