@@ -7,7 +7,16 @@
  * 6.309 G multiply-adds at 112×112; without the units' middle batch norm and with pooled shortcuts 43,574,976 and 6.296 G.
  */
 import { UsageError } from '../core/errors.ts';
-import { flag, numbers, type Options, oneOf, type ResolvedOptions, resolveOptions, whole } from '../core/options.ts';
+import {
+  flag,
+  numbers,
+  type Options,
+  oneOf,
+  optional,
+  type ResolvedOptions,
+  resolveOptions,
+  whole,
+} from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Cbam, ChannelAttention, SpatialAttention, SqueezeExcite } from '../nn/attention.ts';
 import { BatchNorm, Conv2d, ConvBlock, PReLU } from '../nn/layers.ts';
@@ -26,7 +35,7 @@ import {
 import { Output, outputOptions, withDropout } from './output.ts';
 
 /** Units of the four stages by depth. From 101 on these are the counts of ResNet's bottlenecks, with units of two 3×3. */
-const unitsOf = {
+export const unitsOf = {
   18: [2, 2, 2, 2],
   34: [3, 4, 6, 3],
   50: [3, 4, 14, 3],
@@ -50,6 +59,12 @@ const depths = Object.keys(unitsOf).map(Number) as (keyof typeof unitsOf)[];
 
 const options = {
   depth: oneOf(depths, 50, 'number that the units of the four stages go by'),
+  units: optional({
+    ...numbers({ from: 1 }, [3, 4, 14, 3], 'units of the four stages, in place of those that the depth goes by'),
+    expects: 'four whole numbers such as 6,26,60,6',
+    accepts: (x) =>
+      Array.isArray(x) && x.length === 4 && x.every((n) => Number.isSafeInteger(n) && n >= 1 && n <= 1000),
+  }),
   attention: oneOf(
     Object.keys(attentions) as (keyof typeof attentions)[],
     'none',
@@ -115,7 +130,7 @@ export class IrNet extends Module implements FaceNetwork {
   constructor(given: IrNetOptions = {}) {
     super();
     this.options = resolveOptions('ir', options, withDropout(given));
-    const { depth, channels, inputSize, width } = this.options;
+    const { depth, units, channels, inputSize, width } = this.options;
     if (channels.length !== 4)
       throw new UsageError(
         `ir: channels expected 4 numbers, one a stage, got ${channels.length}\nThe paper's are 64,128,256,512.`,
@@ -123,7 +138,7 @@ export class IrNet extends Module implements FaceNetwork {
     this.preprocessing = { ...defaultPreprocessing, inputSize };
     let c = scaleChannels(64, width);
     this.stem = new ConvBlock(3, c, { kernel: 3, padding: 1 });
-    unitsOf[depth].forEach((n, stage) => {
+    (units ?? unitsOf[depth]).forEach((n, stage) => {
       const out = scaleChannels(channels[stage]!, width);
       for (let i = 0; i < n; i++) {
         this.units.push(new IrUnit(c, out, i === 0 ? 2 : 1, this.options));

@@ -396,8 +396,8 @@ export class Machine implements PickleContext {
   instance([target, args]: readonly unknown[]): void {
     const { globals = {}, instances } = this.options;
     if (!instances || !(target instanceof PickleName) || Object.hasOwn(globals, target.name) || !Array.isArray(args))
-      return this.call([target, args]);
-    this.push(instances(target.name, args), 4);
+      this.call([target, args]);
+    else this.push(instances(target.name, args), 4);
   }
   build(): void {
     const state = this.pop();
