@@ -15,6 +15,7 @@ import { schedules } from '../optim/schedules.ts';
 import {
   type FieldKey,
   fields,
+  fromWeights,
   type Named,
   type NamedKey,
   namedGroups,
@@ -263,6 +264,8 @@ function checkTogether(r: Recipe, where: string): void {
       `expected parts of a batch that hold at least 2 of its ${people} people whole, got accumulate ${r.accumulate}`,
       'Change --accumulate or --sampler.people.',
     );
+  if (r.model.name === fromWeights && r.from === undefined && !readyRecipes[r.recipe]?.needs?.includes('from'))
+    fail("'model' from expected weights whose network it is, got none", 'Pass --from FILE, or name a network.');
   if (r.freezeEpochs > 0 && r.freeze.length === 0)
     fail("'freezeEpochs' expected something to freeze, got nothing", 'Pass --freeze @backbone.');
   const { teacher, weight } = r.distillation;

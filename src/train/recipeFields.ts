@@ -36,11 +36,15 @@ interface Entry {
   readonly preset?: Readonly<Record<string, unknown>>;
 }
 
+/** The model that is whatever network the weights of `from` are of, imported graphs included. */
+export const fromWeights = 'from';
+
 /** Groups: how a name is looked up, and what the group is. */
 export const namedGroups = {
   model: {
-    means: 'network',
+    means: `network; '${fromWeights}' is that of the weights --from names`,
     entry: (name: string): Entry => {
+      if (name === fromWeights) return { options: {} };
       const { family, preset } = architectureOf(name);
       return { options: family.options, preset };
     },

@@ -425,6 +425,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     means: "triplet loss from a classifier's weights: 12 people with 5 pictures each, margin 0.3, semi-hard",
     source: "InsightFace's triplet training; Schroff et al. 2015, arXiv 1503.03832",
     changes: {
+      model: 'from',
       head: { name: 'triplet', mining: 'semi-hard', margin: 0.3 },
       sampler: { people: 12, images: 5 },
       batch: 60,
@@ -440,6 +441,7 @@ export const readyRecipes: Readonly<Record<string, ReadyRecipe>> = {
     means: 'weights of another data set: the new head alone for one epoch, then everything at a low rate',
     source: 'facegrad',
     changes: {
+      model: 'from',
       freeze: ['@backbone'],
       freezeEpochs: 1,
       epochs: 6,

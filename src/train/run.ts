@@ -157,7 +157,16 @@ async function attempt(
   const last = join(out, lastName);
   const old = from && resumedFrom(from.checkpoint, from.name);
 
-  const { data, t, steps, stepsPerEpoch, loader: makeLoader } = await setUp(recipe, options);
+  const {
+    data,
+    t,
+    steps,
+    stepsPerEpoch,
+    loader: makeLoader,
+  } = await setUp(recipe, {
+    ...options,
+    described: from?.checkpoint.metadata,
+  });
   for (const [key, what, now] of [
     ['classes', 'people', data.classes],
     ['images', 'pictures', data.length],

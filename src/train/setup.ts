@@ -5,8 +5,10 @@ import type { Dataset } from '../data/dataset.ts';
 import { createLoader, epochOf, type Loader, type LoaderOptions } from '../data/load/loader.ts';
 import { parseAugment } from '../image/augment.ts';
 import { initialize } from '../nn/module.ts';
+import { readCheckpoint } from './checkpointFile.ts';
 import { trainingData } from './data.ts';
 import type { Recipe } from './recipe.ts';
+import { fromWeights } from './recipeFields.ts';
 import { readyRecipes } from './recipes.ts';
 import { teacherOf } from './start.ts';
 import { headFor, networkFor, type Trainable, termsFor, trainable } from './trainable.ts';
@@ -73,14 +75,22 @@ export interface Setup {
  */
 export async function setUp(
   recipe: Recipe,
-  { workers }: { readonly workers?: number | undefined } = {},
+  {
+    workers,
+    described,
+  }: {
+    readonly workers?: number | undefined;
+    /** Metadata of the checkpoint that is gone on from, which describes the network of recipes that leave it to weights. */
+    readonly described?: Readonly<Record<string, string>> | undefined;
+  } = {},
 ): Promise<Setup> {
   checkNeeds(recipe);
   const data = await trainingData(recipe);
   checkLabels(data);
   stepsPerEpochOf(recipe, data);
   const teacher = await teacherOf(recipe);
-  const network = networkFor(recipe);
+  const leaves = recipe.model.name === fromWeights && !described && recipe.from !== undefined;
+  const network = networkFor(recipe, leaves ? (await readCheckpoint(recipe.from)).metadata : described);
   const head = headFor(recipe, network, data.classes);
   const terms = termsFor(recipe, network, data.classes);
   const t = trainable(network, head, recipe, { terms, teacher });

@@ -8,7 +8,7 @@ import type { Variable } from '../core/tensor.ts';
 import { Distillation } from '../heads/distillation.ts';
 import { createLoss } from '../heads/index.ts';
 import type { Loss } from '../heads/loss.ts';
-import { create } from '../models/index.ts';
+import { create, networkOf } from '../models/index.ts';
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
 import { type Module, type Parameter, parametersOf, variablesOf } from '../nn/module.ts';
 import { type Ema, ema } from '../optim/ema.ts';
@@ -17,6 +17,7 @@ import type { Optimizer } from '../optim/optimizer.ts';
 import { ParameterSet } from './patterns.ts';
 import { type Pruning, pruningOf } from './prune.ts';
 import type { Recipe } from './recipe.ts';
+import { fromWeights } from './recipeFields.ts';
 
 /** A loss beside the head. */
 export interface Term {
@@ -41,9 +42,15 @@ export interface Trainable {
 
 const optionsOf = ({ name: _, ...options }: { readonly name: string; readonly [o: string]: unknown }) => options;
 
-/** The recipe's network, its numbers still empty. */
-export function networkFor(recipe: Recipe): FaceNetwork {
-  const network = create(recipe.model.name, optionsOf(recipe.model));
+/**
+ * The recipe's network, its numbers still empty.
+ * @param described metadata of weights whose network it is, for recipes that leave it to them
+ */
+export function networkFor(recipe: Recipe, described: Readonly<Record<string, string>> = {}): FaceNetwork {
+  const network =
+    recipe.model.name === fromWeights
+      ? networkOf(described, recipe.from ?? 'weights')
+      : create(recipe.model.name, optionsOf(recipe.model));
   network.preprocessing = { ...network.preprocessing, ...(recipe.preprocessing as Partial<Preprocessing>) };
   return network;
 }

@@ -8,12 +8,13 @@ import type { PairSet } from '../data/dataset.ts';
 import { readImage } from '../data/readImage.ts';
 import type { Device } from '../device/device.ts';
 import type { VerificationResult } from '../evaluate/verification.ts';
+import { describeNetwork, networkOf } from '../models/index.ts';
 import { initialize, loadState, variablesOf } from '../nn/module.ts';
 import { validationSets } from './data.ts';
 import { type Evaluator, evaluatorOf } from './evaluation.ts';
 import type { Recipe } from './recipe.ts';
 import type { Evaluation } from './state.ts';
-import { networkFor, type Trainable } from './trainable.ts';
+import type { Trainable } from './trainable.ts';
 
 /** A set's outcome with all that reports and pictures show. */
 export interface SetResult {
@@ -33,7 +34,7 @@ export interface Validation {
 
 /** Reads the pictures of all sets once and keeps them. Throws DataError for sets that cannot be evaluated. */
 export async function validationOf(t: Trainable, recipe: Recipe, device: Device): Promise<Validation> {
-  const averaged = t.average && initialize(networkFor(recipe), recipe.seed);
+  const averaged = t.average && initialize(networkOf(describeNetwork(t.network), 'averaged network'), recipe.seed);
   if (averaged) averaged.preprocessing = t.network.preprocessing;
   const network = averaged ?? t.network;
   const size = network.preprocessing.inputSize;
