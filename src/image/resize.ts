@@ -87,3 +87,53 @@ export function resize(image: RgbImage, width: number, height: number, method: R
   }
   return { width, height, data };
 }
+
+/** The first pixel of the window of each output, and the one after its last. */
+function windowsOf(size: number, outputs: number): { from: Int32Array; to: Int32Array } {
+  const from = Int32Array.from({ length: outputs }, (_, i) => Math.floor((i * size) / outputs));
+  const to = Int32Array.from({ length: outputs }, (_, i) => Math.ceil(((i + 1) * size) / outputs));
+  return { from, to };
+}
+
+/**
+ * Means of whole pixels: output i of m along an axis of n is the mean of pixels ⌊i·n/m⌋ to ⌈(i + 1)·n/m⌉, so windows may share
+ * pixels, and when enlarging pixels are repeated. It is what PyTorch calls adaptive average pooling, and `interpolate` by area.
+ * @param part [x0, y0, x1, y1]: the pixels to take, by default all
+ * @returns float32 [height, width, 3] of 0 to 255, not rounded to levels
+ */
+export function adaptiveMean(
+  image: RgbImage,
+  width: number,
+  height: number,
+  part: readonly [number, number, number, number] = [0, 0, image.width, image.height],
+): Float32Array {
+  const [x0, y0, x1, y1] = part;
+  const sides = [width, height, x1 - x0, y1 - y0];
+  if (sides.some((n) => !Number.isInteger(n) || n < 1) || x0 < 0 || y0 < 0 || x1 > image.width || y1 > image.height)
+    throw new UsageError(
+      `adaptiveMean: expected whole sizes and a part of the ${image.width}x${image.height} picture, got ${width}x${height} of [${part.join(', ')}]\nCut the part at the picture's edges.`,
+    );
+  const across = windowsOf(x1 - x0, width);
+  const down = windowsOf(y1 - y0, height);
+  const row = 3 * width;
+  const out = new Float32Array(height * row);
+  // Sums of bytes are whole numbers, so their order changes nothing.
+  const columns = new Float64Array(3 * (x1 - x0));
+  for (let y = 0; y < height; y++) {
+    columns.fill(0);
+    for (let v = down.from[y]!; v < down.to[y]!; v++) {
+      const at = 3 * ((y0 + v) * image.width + x0);
+      for (let i = 0; i < columns.length; i++) columns[i] = columns[i]! + image.data[at + i]!;
+    }
+    const rows = down.to[y]! - down.from[y]!;
+    for (let x = 0, o = y * row; x < width; x++, o += 3) {
+      const [first, last] = [across.from[x]!, across.to[x]!];
+      for (let c = 0; c < 3; c++) {
+        let sum = 0;
+        for (let u = first; u < last; u++) sum += columns[3 * u + c]!;
+        out[o + c] = sum / (rows * (last - first));
+      }
+    }
+  }
+  return out;
+}

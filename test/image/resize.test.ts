@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/core/errors.ts';
-import { resize } from '../../src/image/resize.ts';
+import { adaptiveMean, resize } from '../../src/image/resize.ts';
+import golden from '../reference/resampling.json' with { type: 'json' };
 
 /** A grey row as an RGB image. */
 const row = (...levels: number[]) => ({
@@ -65,5 +66,49 @@ describe('resize', () => {
       ),
       { numRuns: 60 },
     );
+  });
+});
+
+/** The pictures of the reference program. */
+const drawn = ([width, height]: readonly number[]) => ({
+  width: width!,
+  height: height!,
+  data: Uint8Array.from({ length: 3 * width! * height! }, (_, i) => (i * 97 + Math.floor((i * i) / 3)) & 255),
+});
+
+describe('shrinking as the reference programs do', () => {
+  it.each(golden.map((g) => [g.from.join('x'), g.to.join('x'), g] as const))(
+    '%s to %s: means of whole pixels are those of PyTorch',
+    (_from, _to, { from, to, adaptive }) => {
+      const got = adaptiveMean(drawn(from), to[0]!, to[1]!);
+      expect(got.length).toBe(adaptive.length);
+      // A sum of bytes is exact; PyTorch divides it in float32, once or twice.
+      got.forEach((v, i) => {
+        expect(Math.abs(v - adaptive[i]!)).toBeLessThanOrEqual(adaptive[i]! * 2 ** -23);
+      });
+    },
+  );
+  it.each(golden.flatMap((g) => (g.area ? [[g.from.join('x'), g.to.join('x'), g.from, g.to, g.area] as const] : [])))(
+    '%s to %s: areas are those of the formula, rounded',
+    (_from, _to, from, to, area) => {
+      const got = resize(drawn(from), to[0]!, to[1]!, 'area').data;
+      expect(got.length).toBe(area.length);
+      // Half a level for the rounding, half a digit of the file, and what float32 rows may move a sum of 255.
+      const bound = 0.5 + 0.5e-4 + 255 * 2 ** -22;
+      got.forEach((v, i) => {
+        expect(Math.abs(v - area[i]!)).toBeLessThanOrEqual(bound);
+      });
+    },
+  );
+  it('means of a part are those of the part cut out', () => {
+    const image = drawn([11, 9]);
+    const [x0, y0, x1, y1] = [3, 2, 10, 7] as const;
+    const cut = new Uint8Array(3 * (x1 - x0) * (y1 - y0));
+    for (let y = y0; y < y1; y++)
+      cut.set(image.data.subarray(3 * (11 * y + x0), 3 * (11 * y + x1)), 3 * (x1 - x0) * (y - y0));
+    const own = adaptiveMean({ width: x1 - x0, height: y1 - y0, data: cut }, 4, 6);
+    expect(adaptiveMean(image, 4, 6, [x0, y0, x1, y1])).toEqual(own);
+    expect(() => adaptiveMean(image, 4, 6, [0, 0, 12, 9])).toThrow(UsageError);
+    expect(() => adaptiveMean(image, 0, 6)).toThrow(UsageError);
   });
 });
