@@ -1,8 +1,10 @@
 /** What tests of graphs and exports share: small networks of every family with numbers that tell mistakes, and their runs. */
 import { compile } from '../../src/compile.ts';
 import { fold, keyOf, normal } from '../../src/core/random.ts';
+import { sizeOf } from '../../src/core/shape.ts';
 import { host } from '../../src/core/tensor.ts';
 import type { Device } from '../../src/device/device.ts';
+import { GraphNetwork } from '../../src/models/graph/network.ts';
 import { architectureOf, architectures, create, models } from '../../src/models/index.ts';
 import type { FaceNetwork } from '../../src/models/network.ts';
 import { initialize, variablesOf } from '../../src/nn/module.ts';
@@ -50,9 +52,10 @@ export const imagesOf = (network: FaceNetwork, batch: number): Float32Array => {
 
 /** What a network gives for prepared images. */
 export async function outputOf(network: FaceNetwork, images: Float32Array, device: Device): Promise<Float32Array> {
-  const [h, w] = network.preprocessing.inputSize;
+  const shape =
+    network instanceof GraphNetwork ? network.options.graph.inputs[0]!.shape : [...network.preprocessing.inputSize, 3];
   const f = compile(({ x }, ctx) => network.call(x!, ctx), { device });
-  const { result } = await f({ x: host(images, [images.length / (h * w * 3), h, w, 3]) });
+  const { result } = await f({ x: host(images, [images.length / sizeOf(shape), ...shape]) });
   f.dispose();
   return result!.data as Float32Array;
 }
