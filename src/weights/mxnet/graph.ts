@@ -8,6 +8,7 @@ import { DataError } from '../../core/errors.ts';
 import { GraphBuilder } from '../../models/graph/builder.ts';
 import { ChannelsFirst, type Ordered } from '../../models/graph/channelsFirst.ts';
 import type { Graph } from '../../models/graph/spec.ts';
+import { named, outOf } from '../importErrors.ts';
 import type { HostTensor } from '../safetensors.ts';
 import { auxiliary, mxOperators, withLabels } from './operators.ts';
 import { Attributes, type Entry, type MxSymbol, type SymbolNode } from './symbol.ts';
@@ -143,18 +144,4 @@ export function graphOfSymbol(
     outputs[output || name in outputs ? `${name}_${output}` : name] = outOf(graph, value);
   }
   return builder.finish(outputs);
-}
-
-/** Maps are given channels-last, as everything here is. */
-export const outOf = (graph: ChannelsFirst, x: Ordered) =>
-  x.shape.length === 4 ? graph.as(x, [0, 2, 3, 1]) : graph.plain(x);
-
-/** The error with file and node in its first line, and of the one kind that readers throw. */
-export function named(error: unknown, place: string, file: string): unknown {
-  if (!(error instanceof Error)) return error;
-  if (error instanceof DataError && error.message.startsWith(file)) return error;
-  if (!['DataError', 'UsageError', 'ShapeError'].includes(error.name)) return error;
-  const lines = error.message.split('\n');
-  const fits = new DataError([`${place}: ${lines[0]}`, ...lines.slice(1)].join('\n'), { cause: error });
-  return fits;
 }
