@@ -19,6 +19,8 @@ async function load(): Promise<LiteRt> {
     self: globalThis,
     require,
     __dirname: folder,
+    // It tells of all that it does; errors come as exceptions.
+    Module: { print() {}, printErr() {} },
     importScripts(path: string) {
       runInThisContext(readFileSync(path, 'utf8'), { filename: path });
     },
@@ -27,10 +29,14 @@ async function load(): Promise<LiteRt> {
   const before = Object.fromEntries(Object.keys(given).map((k) => [k, Object.getOwnPropertyDescriptor(there, k)]));
   for (const [k, value] of Object.entries(given))
     Object.defineProperty(there, k, { value, configurable: true, writable: true });
+  // There is no WebGPU, of which it warns.
+  const { warn } = console;
+  console.warn = () => {};
   try {
     const { loadLiteRt } = await import('@litertjs/core');
     return await loadLiteRt(`${folder}/`, {});
   } finally {
+    console.warn = warn;
     for (const [k, descriptor] of Object.entries(before))
       if (descriptor) Object.defineProperty(there, k, descriptor);
       else delete there[k];
