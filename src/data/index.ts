@@ -26,7 +26,7 @@ export {
   type PairTable,
   sourceName,
 } from './dataset.ts';
-export { crc32c } from './formats/crc32c.ts';
+export { crc32c } from '../core/crc32c.ts';
 export { type ExampleSchema, encodeExample, imageExample } from './formats/example.ts';
 export {
   type ArrayDescription,

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { crc32c } from '../../src/core/crc32c.ts';
 import { DataError } from '../../src/core/errors.ts';
 import { type ByteSink, type ByteSource, blobSource, memorySink, memorySource, Scan } from '../../src/data/bytes.ts';
 import { fileSink, fileSource } from '../../src/data/files.ts';
-import { crc32c } from '../../src/data/formats/crc32c.ts';
 import { safePath } from '../../src/data/pathName.ts';
 import { createPool } from '../../src/data/pool.ts';
 

@@ -1,8 +1,9 @@
 /** Packed files for tests: written in memory, read whole, taken apart at their joints. */
+
+import { crc32c } from '../../src/core/crc32c.ts';
 import { DataError } from '../../src/core/errors.ts';
 import { memorySink, type Readable } from '../../src/data/bytes.ts';
 import type { PairTable } from '../../src/data/dataset.ts';
-import { crc32c } from '../../src/data/formats/crc32c.ts';
 import type { NewImage, SetWriter } from '../../src/data/formats/format.ts';
 import { type PackedSet, packedDataset } from '../../src/data/formats/packed.ts';
 import { type PackedState, type PackedWriterOptions, packedWriter } from '../../src/data/formats/packedWriter.ts';

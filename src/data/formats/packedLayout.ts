@@ -4,11 +4,12 @@
  * The one idea: what is wrong with a piece is returned, not thrown, since only the caller knows whether it is an error, the
  * place where a cut-off file ends, or a line of a report. Sizes are checked against the file before anything is allocated.
  */
+
+import { crc32c } from '../../core/crc32c.ts';
 import { DataError } from '../../core/errors.ts';
 import { type ByteSource, Scan } from '../bytes.ts';
 import type { PairTable } from '../dataset.ts';
 import { mostClasses } from '../people.ts';
-import { crc32c } from './crc32c.ts';
 
 const ascii = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0));
 export const magics = {

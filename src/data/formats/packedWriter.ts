@@ -4,10 +4,11 @@
  * The one idea: a shard is gathered in memory and written at once, and where it ends depends on the images alone. So nothing
  * is written twice, no more than a shard is held or lost, and a resumed file is the same as one written without a break.
  */
+
+import { crc32c } from '../../core/crc32c.ts';
 import { UsageError } from '../../core/errors.ts';
 import type { ByteSink, ByteSource } from '../bytes.ts';
 import type { PairTable } from '../dataset.ts';
-import { crc32c } from './crc32c.ts';
 import type { NewImage, SetWriter } from './format.ts';
 import {
   checkData,

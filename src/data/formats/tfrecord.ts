@@ -8,11 +8,12 @@
  *     u64 length | u32 masked CRC-32C of these 8 bytes | data | u32 masked CRC-32C of data
  *     masked = (crc rotated right by 15) + 0xa282ead8
  */
+
+import { crc32c } from '../../core/crc32c.ts';
 import { DataError } from '../../core/errors.ts';
 import { pictureKind } from '../../image/pictureKind.ts';
 import { asSource, type ByteSink, type ByteSource, memorySource, type Readable, Scan } from '../bytes.ts';
 import type { Dataset, ImageSource } from '../dataset.ts';
-import { crc32c } from './crc32c.ts';
 import { parseExample } from './example.ts';
 import { Growing, lowerBound } from './growing.ts';
 import { packingOf, unpack } from './unpack.ts';

@@ -1,8 +1,8 @@
 /** Packed files that are damaged, hostile, huge or from the future. */
 import { describe, expect, it } from 'vitest';
+import { crc32c } from '../../../src/core/crc32c.ts';
 import { DataError } from '../../../src/core/errors.ts';
 import { type ByteSource, checkRange, memorySink, memorySource } from '../../../src/data/bytes.ts';
-import { crc32c } from '../../../src/data/formats/crc32c.ts';
 import type { NewImage } from '../../../src/data/formats/format.ts';
 import { packedDamage, packedDataset } from '../../../src/data/formats/packed.ts';
 import { packedState, packedWriter } from '../../../src/data/formats/packedWriter.ts';

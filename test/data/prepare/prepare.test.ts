@@ -12,9 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { crc32c } from '../../../src/core/crc32c.ts';
 import { DataError, UsageError } from '../../../src/core/errors.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
-import { crc32c } from '../../../src/data/formats/crc32c.ts';
 import { formats } from '../../../src/data/formats/index.ts';
 import { openDataset } from '../../../src/data/open.ts';
 import { type PrepareEvent, type PrepareOptions, prepare } from '../../../src/data/prepare/prepare.ts';
