@@ -1,12 +1,11 @@
 /** `facegrad embed`: pictures to embeddings, as a matrix, an archive, a feature file per picture, or JSON. */
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import type { Flip } from '../evaluate/verification.ts';
-import { unitRows } from '../evaluate/verification.ts';
+import { type Flip, flips, unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { embeddingWriter, outEndings } from './embeddingFiles.ts';
-import { embedPictures, flips, picturesOf } from './faces.ts';
+import { embedPictures, picturesOf } from './faces.ts';
 import { oneOf } from './options.ts';
 import { print, printJson } from './output.ts';
 

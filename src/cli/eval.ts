@@ -3,12 +3,12 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { pairsOf, refolded } from '../data/openPairs.ts';
 import { needFar } from '../evaluate/metrics.ts';
-import { type Flip, type Protocol, verify } from '../evaluate/verification.ts';
+import { type Flip, flips, type Protocol, verify } from '../evaluate/verification.ts';
 import { subEmbedding } from '../heads/multiFace.ts';
 import { loadEmbedder } from '../node.ts';
 import { checkPairs, pairRows } from '../train/evaluation.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedPictures, flips } from './faces.ts';
+import { embedPictures } from './faces.ts';
 import { oneOf } from './options.ts';
 import { print, printJson, showDuration } from './output.ts';
 

@@ -20,8 +20,6 @@ import { resize } from '../image/resize.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { errorBar } from './bar.ts';
 
-export const flips: readonly Flip[] = ['none', 'sum', 'unitSum', 'concat'];
-
 /** A picture by the name that results show. */
 export interface Picture {
   readonly name: string;

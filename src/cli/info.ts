@@ -6,8 +6,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import { nearest, readOption, showOption } from '../core/options.ts';
-import { type Architecture, architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
+import { nearest, showOption } from '../core/options.ts';
+import { architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
 import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
@@ -15,7 +15,7 @@ import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 import { count, print, printJson, size } from './output.ts';
 import { storedThreshold } from './threshold.ts';
-import { optionWords } from './words.ts';
+import { networkOptions } from './words.ts';
 
 interface InfoFlags {
   readonly json?: boolean;
@@ -29,22 +29,9 @@ interface Described {
 
 const dashed = (s: string) => s.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 
-/** Words as options of a network, which itself checks their sense. */
-function networkOptions({ family: { options: specs } }: Architecture, words: readonly string[]) {
-  const out: Record<string, unknown> = {};
-  const specOf = (key: string) => (Object.hasOwn(specs, key) ? specs[key] : undefined);
-  for (const { key, shown, text } of optionWords(words, 'info', 'option', (k) => specOf(k)?.accepts(true) ?? false)) {
-    const spec = specOf(key);
-    if (spec && text === undefined)
-      throw new UsageError(`info: ${shown} expected ${spec.expects}, got nothing\nGive the value after it.`);
-    out[key] = spec ? readOption(spec, text!) : text;
-  }
-  return out;
-}
-
 async function describe(model: string, words: readonly string[]): Promise<Described> {
   if (architectures.has(model.toLowerCase())) {
-    const network = create(model, networkOptions(architectureOf(model), words));
+    const network = create(model, networkOptions('info', architectureOf(model), words));
     return { network, metadata: {} };
   }
   if (!existsSync(model)) {

@@ -2,7 +2,7 @@
  * Where `verify` draws the line. A run's evaluation leaves its threshold in the weights file; without one a stated default
  * is used. Everything is turned into the cosine of two embeddings.
  */
-import type { Protocol } from '../evaluate/verification.ts';
+import { type Flip, flips, type Protocol } from '../evaluate/verification.ts';
 
 export interface StoredThreshold {
   /** Cosine from which on two embeddings are taken for one person. */
@@ -38,5 +38,24 @@ export function storedThreshold(metadata: Readonly<Record<string, string>>): Sto
     };
   } catch {
     return undefined;
+  }
+}
+
+/** What was said of a model's use when it was imported. */
+export interface StatedUse {
+  readonly flip?: Flip;
+  /** Cosine from which on two embeddings are taken for one person. */
+  readonly threshold?: number;
+}
+
+export function statedUse(metadata: Readonly<Record<string, string>>): StatedUse {
+  try {
+    const { flip, threshold } = JSON.parse(metadata.use ?? '{}') as Record<string, unknown>;
+    return {
+      ...(flips.includes(flip as Flip) && { flip: flip as Flip }),
+      ...(typeof threshold === 'number' && threshold >= -1 && threshold <= 1 && { threshold }),
+    };
+  } catch {
+    return {};
   }
 }

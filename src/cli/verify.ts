@@ -1,13 +1,13 @@
 /** `facegrad verify`: do two pictures show one person? Says the similarity, the decision and where the line comes from. */
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import { type Flip, unitRows } from '../evaluate/verification.ts';
+import { type Flip, flips, unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
-import { embedPictures, flips } from './faces.ts';
+import { embedPictures } from './faces.ts';
 import { oneOf } from './options.ts';
 import { print, printJson } from './output.ts';
-import { defaultThreshold, storedThreshold } from './threshold.ts';
+import { defaultThreshold, statedUse, storedThreshold } from './threshold.ts';
 
 interface VerifyFlags extends DeviceChoice {
   readonly weights: string;
@@ -27,6 +27,8 @@ function line(flags: VerifyFlags, metadata: Readonly<Record<string, string>>): {
       );
     return { threshold: t, from: 'given on the command line' };
   }
+  const { threshold: stated } = statedUse(metadata);
+  if (stated !== undefined) return { threshold: stated, from: 'stated when the model was imported' };
   const stored = storedThreshold(metadata);
   if (stored)
     return {
@@ -47,7 +49,8 @@ async function verify(a: string, b: string, flags: VerifyFlags): Promise<void> {
     const { threshold, from } = line(flags, embedder.metadata);
     // A threshold belongs to the flip rule it was chosen under.
     const stored = storedThreshold(embedder.metadata)?.flip as Flip | undefined;
-    const flip = given ?? (stored !== undefined && flips.includes(stored) ? stored : 'none');
+    const chosen = stored !== undefined && flips.includes(stored) ? stored : 'none';
+    const flip = given ?? statedUse(embedder.metadata).flip ?? chosen;
     const { embeddings, dim } = await embedPictures(
       embedder,
       [a, b].map((path) => ({ kind: 'file', path })),

@@ -1,5 +1,7 @@
 /** The words of a command that takes any `--option value`: what networks and recipes let their user choose. */
 import { UsageError } from '../core/errors.ts';
+import { readOption } from '../core/options.ts';
+import type { Architecture } from '../models/index.ts';
 
 const camel = (s: string) => s.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase());
 
@@ -42,4 +44,21 @@ export function* optionWords(
     const value = inline ?? (next === undefined || next.startsWith('--') ? undefined : words[++i]);
     yield { key, shown, text: value ?? (isFlag(key) ? 'true' : undefined) };
   }
+}
+
+/** Words as options of a network, which itself checks their sense. */
+export function networkOptions(
+  command: string,
+  { family: { options: specs } }: Architecture,
+  words: readonly string[],
+): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  const specOf = (key: string) => (Object.hasOwn(specs, key) ? specs[key] : undefined);
+  for (const { key, shown, text } of optionWords(words, command, 'option', (k) => specOf(k)?.accepts(true) ?? false)) {
+    const spec = specOf(key);
+    if (spec && text === undefined)
+      throw new UsageError(`${command}: ${shown} expected ${spec.expects}, got nothing\nGive the value after it.`);
+    out[key] = spec ? readOption(spec, text!) : text;
+  }
+  return out;
 }

@@ -13,7 +13,9 @@ import { NumericsError, ShapeError, UsageError } from '../core/errors.ts';
 import { auc, eer, meanStd, needBoth, needFar, type RocCurve } from './metrics.ts';
 
 export type Protocol = 'insightface' | 'cosine';
-export type Flip = 'none' | 'sum' | 'unitSum' | 'concat';
+/** Uses of the mirror image: not at all, the sum of both embeddings, of both at unit length, or both in a row. */
+export const flips = ['none', 'sum', 'unitSum', 'concat'] as const;
+export type Flip = (typeof flips)[number];
 
 export interface VerificationInput {
   /** [n, dim], as the network gives them: neither protocol needs unit vectors. */
