@@ -462,6 +462,12 @@ export class V128 extends Val {
   extendHighU16() {
     return this.un(0xaa);
   }
+  extendLowI16() {
+    return this.un(0xa7);
+  }
+  extendHighI16() {
+    return this.un(0xa8);
+  }
   /** Eight signed 16-bit lanes of this and b's 32-bit lanes, saturating. */
   narrowI16(b: V128) {
     return this.bin(0x85, b);
@@ -469,6 +475,14 @@ export class V128 extends Val {
   /** Sixteen unsigned bytes of this and b's signed 16-bit lanes, saturating. */
   narrowU8(b: V128) {
     return this.bin(0x66, b);
+  }
+  /** Four 32-bit sums of two products each: the eight signed 16-bit lanes of this and b in pairs. */
+  dotI16(b: V128) {
+    return this.bin(0xba, b);
+  }
+  /** Eight 16-bit lanes, wrapping. */
+  subI16(b: V128) {
+    return this.bin(0x91, b);
   }
   lane(i: 0 | 1 | 2 | 3) {
     return new F32((o) => {
@@ -562,6 +576,8 @@ export const loadU8 = load(mkI, (o) => o.u8(0x2d), 0);
 export const loadV128 = load(mkV, (o) => o.simd(0x00), 2);
 /** f32x4 with the float at the address in every lane. */
 export const loadSplat = load(mkV, (o) => o.simd(0x09), 2);
+/** Eight unsigned bytes as 16-bit lanes. */
+export const loadWideU8 = load(mkV, (o) => o.simd(0x02), 0);
 /** One 32-bit word in lane 0, zeros above (four u8 pixels). */
 export const loadWord = load(mkV, (o) => o.simd(0x5c), 2);
 export const loadAtomic = load(mkI, (o) => o.u8(0xfe, 0x10), 2);

@@ -89,11 +89,23 @@ export class Fn {
   storeU8(addr: I32, value: IntLike, offset = 0) {
     this.put(addr, i32(value), (o) => o.u8(0x3a), 0, offset);
   }
+  /** The lower 16 bits. */
+  storeI16(addr: I32, value: IntLike, offset = 0) {
+    this.put(addr, i32(value), (o) => o.u8(0x3b), 1, offset);
+  }
   storeF32(addr: I32, value: FloatLike, offset = 0) {
     this.put(addr, f32(value), (o) => o.u8(0x38), 2, offset);
   }
   storeV128(addr: I32, value: V128, offset = 0) {
     this.put(addr, value, (o) => o.simd(0x0b), 2, offset);
+  }
+  /** The lower eight bytes of a vector. */
+  storeHalf(addr: I32, value: V128, offset = 0) {
+    addr.emit(this.code);
+    value.emit(this.code);
+    this.code.simd(0x5b);
+    memarg(this.code, 0, offset);
+    this.code.u8(0);
   }
   private put(addr: I32, value: Val, op: Emit, align: number, offset: number) {
     addr.emit(this.code);

@@ -102,6 +102,13 @@ export const registry = new Map<string, Op>();
 
 export function defineOp<A>(name: string, record: OpRecord<A>): Op<A> {
   if (registry.has(name)) throw new Error(`op '${name}' is defined twice`);
+  const op = opOf(name, record);
+  registry.set(name, op);
+  return op;
+}
+
+/** An op that is in no registry: one that part of the engine needs for itself and that has no kernels on some device. */
+export function opOf<A>(name: string, record: OpRecord<A>): Op<A> {
   const op: Op<A> = {
     name,
     ...record,
@@ -118,7 +125,6 @@ export function defineOp<A>(name: string, record: OpRecord<A>): Op<A> {
       return node.outputs.map((_, i) => node.tensor(i));
     },
   };
-  registry.set(name, op);
   return op;
 }
 
