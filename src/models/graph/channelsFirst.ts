@@ -254,6 +254,14 @@ export class ChannelsFirst {
     const flat = this.of(this.builder.reshape(this.plain(x), shape, path), plainOrder(shape.length));
     return flattens ? { ...flat, map: x } : flat;
   }
+  /** Repeated along axes of size 1, to a shape of as many axes or more. */
+  expand(x: Ordered, shape: Shape, path?: string): Ordered {
+    const order = x.shape.length === shape.length && !x.given ? x.order : plainOrder(shape.length);
+    const value = this.stretched(x, shape.length, order);
+    const target = order.map((a, i) => (shape[a] === value.shape[i] ? 0 : shape[a]!));
+    if (target[0] !== 0 && !x.given) this.builder.fixBatch();
+    return this.of(this.builder.apply('broadcastTo', [value], { shape: target }, path), order);
+  }
   /** The product over the last two axes. */
   matmul(a: Ordered, b: Ordered, path?: string): Ordered {
     if (!b.given && b.shape.length === 2) this.builder.fixBatch();
