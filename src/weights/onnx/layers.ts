@@ -1,0 +1,348 @@
+/**
+ * ONNX operators with weights or windows: convolution, normalisation, dense layers, pools, resizing.
+ *
+ * The one idea: windows are given as the graph has them, [top, bottom, left, right], with what automatic padding and
+ * rounding up add already in them.
+ * Source: the operator definitions of the ONNX standard.
+ */
+import { sizeOf } from '../../core/shape.ts';
+import { type HostTensor, host } from '../../core/tensor.ts';
+import { type Ordered, permuted } from '../../models/graph/channelsFirst.ts';
+import { latestOpset as latest, type OnnxNode, type OnnxOperator } from './node.ts';
+
+type Sides = [top: number, bottom: number, left: number, right: number];
+interface Window {
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly dilation: readonly [number, number];
+  readonly padding: Sides;
+  /** Rows and columns after the padding that only rounding up adds. */
+  readonly more: readonly [number, number];
+}
+
+/** Kernel, stride, dilation and padding of a node over images of a size. */
+function windowOf(node: OnnxNode, size: readonly number[], kernel: readonly number[]): Window {
+  if (size.length !== 2 || kernel.length !== 2) node.refuse(`${size.length}-D windows (only images)`);
+  const two = (name: string, fallback: number): [number, number] => {
+    const values = node.ints(name) ?? [fallback, fallback];
+    if (values.length !== 2 || values.some((n) => !Number.isSafeInteger(n) || n < 1))
+      node.fail(`two ${name} of at least 1, got [${values.join(', ')}]`);
+    return values as unknown as [number, number];
+  };
+  const stride = two('strides', 1);
+  const dilation = two('dilations', 1);
+  const reach = [0, 1].map((i) => (kernel[i]! - 1) * dilation[i]! + 1);
+  const auto = node.text('auto_pad', 'NOTSET');
+  const pads = node.ints('pads') ?? [0, 0, 0, 0];
+  if (pads.length !== 4 || pads.some((n) => !Number.isSafeInteger(n))) node.fail(`four pads, got [${pads.join(', ')}]`);
+  if (pads.some((n) => n < 0)) node.refuse('negative pads');
+  let padding: Sides = [pads[0]!, pads[2]!, pads[1]!, pads[3]!];
+  if (auto === 'VALID') padding = [0, 0, 0, 0];
+  else if (auto === 'SAME_UPPER' || auto === 'SAME_LOWER') {
+    const sides = [0, 1].map((i) => {
+      const out = Math.ceil(size[i]! / stride[i]!);
+      const all = Math.max(0, (out - 1) * stride[i]! + reach[i]! - size[i]!);
+      const half = Math.floor(all / 2);
+      return auto === 'SAME_UPPER' ? [half, all - half] : [all - half, half];
+    });
+    padding = sides.flat() as Sides;
+  } else if (auto !== 'NOTSET') node.fail(`auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got ${auto}`);
+  const more = [0, 1].map((i) => {
+    if (node.int('ceil_mode', 0) === 0 || auto === 'SAME_UPPER' || auto === 'SAME_LOWER') return 0;
+    const [before, after] = [padding[2 * i]!, padding[2 * i + 1]!];
+    const room = size[i]! + before + after - reach[i]!;
+    let steps = Math.ceil(room / stride[i]!);
+    // A window that would begin in the padding behind the image is left out.
+    if (steps * stride[i]! >= size[i]! + before) steps--;
+    return Math.max(0, steps * stride[i]! - room);
+  });
+  return { kernel: kernel as [number, number], stride, dilation, padding, more: more as [number, number] };
+}
+
+function conv(node: OnnxNode) {
+  const x = node.value(0);
+  const weight = node.host(1, 'a weight');
+  if (weight.shape.length !== 4 || x.shape.length !== 4)
+    node.refuse(`${Math.max(weight.shape.length, 2) - 2}-D convolution (only images)`);
+  const kernel = node.ints('kernel_shape') ?? weight.shape.slice(2);
+  if (kernel.some((n, i) => n !== weight.shape[2 + i]))
+    node.fail(`kernel_shape [${kernel.join(', ')}] as the weight's`);
+  const { stride, dilation, padding } = windowOf(node, x.shape.slice(2), kernel);
+  const groups = node.int('group', 1);
+  const bias = node.has(2) ? node.host(2, 'a bias') : undefined;
+  if (!Number.isSafeInteger(groups) || groups < 1 || weight.shape[0]! % groups)
+    node.fail(`groups that divide ${weight.shape[0]} outputs, got ${groups}`);
+  if (x.shape[1] !== weight.shape[1]! * groups)
+    node.fail(`${weight.shape[1]! * groups} channels for weight [${weight.shape.join(', ')}], got ${x.shape[1]}`);
+  if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0]))
+    node.fail(`a bias of ${weight.shape[0]} numbers, got shape [${bias.shape.join(', ')}]`);
+  return node.graph.conv2d(x, { weight, bias, stride, dilation, padding, groups }, node.path);
+}
+
+function batchNormalization(node: OnnxNode) {
+  if (node.int('spatial', 1) !== 1) node.refuse('statistics per place (spatial 0)');
+  if (node.opset >= 14 && node.int('training_mode', 0) !== 0) node.refuse('training_mode');
+  const x = node.value(0);
+  const channels = x.shape[1];
+  if (channels === undefined) node.refuse('values without channels');
+  const roles = ['scale', 'B', 'mean', 'var'];
+  const [weight, bias, mean, variance] = roles.map((role, i) => {
+    const t = node.host(i + 1, role);
+    return sizeOf(t.shape) === channels ? t : node.fail(`${channels} numbers for ${role}, got ${sizeOf(t.shape)}`);
+  });
+  const eps = node.float('epsilon', 1e-5);
+  const momentum = Math.min(1, Math.max(0, 1 - node.float('momentum', 0.9)));
+  return node.graph.batchNorm(x, { weight, bias, mean: mean!, variance: variance!, eps, momentum }, node.path);
+}
+
+const scaled = (t: HostTensor, factor: number): HostTensor =>
+  factor === 1
+    ? t
+    : host(
+        (t.data as Float32Array).map((v) => v * factor),
+        t.shape,
+      );
+
+function gemm(node: OnnxNode): Ordered {
+  const { graph, path } = node;
+  const [alpha, beta] = [node.float('alpha', 1), node.float('beta', 1)];
+  const plain = node.value(0);
+  if (plain.shape.length !== 2) node.fail(`a matrix, got shape [${plain.shape.join(', ')}]`);
+  const a = node.int('transA', 0) ? graph.transpose(plain, [1, 0]) : plain;
+  const given = node.shape(1);
+  if (given.length !== 2) node.fail(`a matrix as second input, got shape [${given.join(', ')}]`);
+  const c = node.has(2) && beta !== 0 ? node.item(2) : undefined;
+  if (!('type' in node.item(1))) {
+    const b = node.int('transB', 0) ? graph.transpose(node.value(1), [1, 0]) : node.value(1);
+    let y = graph.matmul(a, b, path);
+    if (alpha !== 1) y = times(node, y, alpha);
+    if (!c) return y;
+    const term = node.value(2);
+    return graph.binary('add', y, beta === 1 ? term : times(node, term, beta), path);
+  }
+  const b = node.host(1, 'a weight');
+  const weight = scaled(node.int('transB', 0) ? permuted(b, [1, 0]) : b, alpha);
+  if (a.shape[1] !== weight.shape[0]) node.fail(`${weight.shape[0]} columns, got ${a.shape[1]}`);
+  const outputs = weight.shape[1]!;
+  // A bias per output is the layer's own; any other term is added.
+  const perOutput = c && 'type' in c && c.data.length === outputs && c.shape.at(-1) === outputs;
+  const bias = perOutput ? scaled(host(node.host(2, 'C').data, [outputs]), beta) : undefined;
+  const y = graph.linear(a, { weight, bias }, path);
+  if (!c || perOutput) return y;
+  const term = node.value(2);
+  return graph.binary('add', y, beta === 1 ? term : times(node, term, beta), path);
+}
+
+/** A value times a number. */
+export const times = (node: OnnxNode, x: Ordered, factor: number): Ordered =>
+  node.graph.unary('mul', x, { value: factor }, node.path);
+
+function matMul(node: OnnxNode): Ordered {
+  const { graph, path } = node;
+  const b = node.item(1);
+  if ('type' in b && b.shape.length === 2 && !('type' in node.item(0)) && node.shape(0).length >= 2) {
+    if (node.shape(0).at(-1) !== b.shape[0])
+      node.fail(`${b.shape[0]} numbers in the last axis, got ${node.shape(0).at(-1)}`);
+    return graph.linear(node.value(0), { weight: node.host(1, 'a weight') }, path);
+  }
+  const wide = (x: Ordered, vector: (n: number) => number[]) =>
+    x.shape.length === 1 ? graph.reshape(x, vector(x.shape[0]!)) : x;
+  let [p, q] = [wide(node.value(0), (n) => [1, n]), wide(node.value(1), (n) => [n, 1])];
+  // Leading axes broadcast; on the first axis only numbers that are known, or images with images.
+  const rank = Math.max(p.shape.length, q.shape.length);
+  if (p.shape.length > 2 && q.shape.length > 2) {
+    const leading = Array.from({ length: rank - 2 }, (_, i) =>
+      Math.max(...[p, q].map((x) => x.shape[x.shape.length - rank + i] ?? 1)),
+    );
+    const spread = (x: Ordered) => {
+      const shape = [...leading, ...x.shape.slice(-2)];
+      return shape.length === x.shape.length && shape.every((d, i) => d === x.shape[i])
+        ? x
+        : graph.expand(x, shape, path);
+    };
+    [p, q] = [spread(p), spread(q)];
+  }
+  const y = graph.matmul(p, q, path);
+  if (node.shape(0).length > 1 && node.shape(1).length > 1) return y;
+  const shape = y.shape.slice(0, -2);
+  return graph.reshape(y, [
+    ...shape,
+    ...(node.shape(0).length > 1 ? [y.shape.at(-2)!] : []),
+    ...(node.shape(1).length > 1 ? [y.shape.at(-1)!] : []),
+  ]);
+}
+
+function pool(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  if (node.outputs > 1) node.refuse('the indices of the largest');
+  const w = windowOf(node, x.shape.slice(2), node.ints('kernel_shape') ?? node.fail('a kernel_shape'));
+  if (w.dilation.some((d) => d !== 1)) node.refuse(`dilations [${w.dilation.join(', ')}]`);
+  const { kernel, stride } = w;
+  const own = w.padding;
+  const ceiled: Sides = [own[0], own[1] + w.more[0], own[2], own[3] + w.more[1]];
+  if (node.type === 'MaxPool') return node.graph.image('maxPool', x, { kernel, stride, padding: ceiled }, node.path);
+  const counted = node.int('count_include_pad', 0) !== 0;
+  // What rounding up adds is never counted: where padding is, it has to be there first.
+  if (counted && w.more.some((n) => n > 0)) {
+    const padded = node.graph.pad(
+      x,
+      [
+        [0, 0],
+        [0, 0],
+        [own[0], own[1]],
+        [own[2], own[3]],
+      ],
+      0,
+      node.path,
+    );
+    const padding: Sides = [0, w.more[0], 0, w.more[1]];
+    return node.graph.image('avgPool', padded, { kernel, stride, padding, countIncludePad: false }, node.path);
+  }
+  return node.graph.image('avgPool', x, { kernel, stride, padding: ceiled, countIncludePad: counted }, node.path);
+}
+
+/** Axes behind the channels. */
+const places = (x: Ordered): number[] => x.shape.map((_, i) => i).slice(2);
+
+function globalPool(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  if (x.shape.length < 3) node.fail(`an image, got shape [${x.shape.join(', ')}]`);
+  return node.graph.reduce(node.type === 'GlobalMaxPool' ? 'max' : 'mean', x, places(x), true, node.path);
+}
+
+/** (x − mean)/sqrt(variance + eps) over axes, times scale, plus bias. */
+function normalized(node: OnnxNode, axes: readonly number[], weights: readonly HostTensor[]): Ordered {
+  const { graph, path } = node;
+  const x = node.value(0);
+  const centred = graph.binary('sub', x, graph.reduce('mean', x, axes, true, path), path);
+  const variance = graph.reduce('mean', graph.unary('square', centred, {}, path), axes, true, path);
+  const eps = node.float('epsilon', 1e-5);
+  const deviation = graph.unary('sqrt', graph.unary('add', variance, { value: eps }, path), {}, path);
+  const y = graph.binary('div', centred, deviation, path);
+  const [scale, bias] = weights;
+  const stretched = scale ? graph.binary('mul', y, graph.given(scale, `${path}.scale`), path) : y;
+  return bias ? graph.binary('add', stretched, graph.given(bias, `${path}.bias`), path) : stretched;
+}
+
+function instanceNormalization(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  if (x.shape.length < 3) node.fail(`an image, got shape [${x.shape.join(', ')}]`);
+  const channels = (i: number, role: string) => {
+    const t = node.host(i, role);
+    return host(t.data, [t.data.length, ...places(x).map(() => 1)]);
+  };
+  return normalized(node, places(x), [channels(1, 'scale'), channels(2, 'B')]);
+}
+
+function layerNormalization(node: OnnxNode): Ordered {
+  if (node.outputs > 1) node.refuse('mean and deviation as outputs');
+  const x = node.value(0);
+  const from = node.axis(node.int('axis', -1), x.shape.length);
+  const axes = x.shape.map((_, i) => i).slice(from);
+  return normalized(node, axes, [node.host(1, 'scale'), ...(node.has(2) ? [node.host(2, 'B')] : [])]);
+}
+
+/** What an output pixel is made of along one axis, as the standard says and as this engine's resize does. */
+function resize(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  const upsample = node.type === 'Upsample';
+  const rank = x.shape.length;
+  const at = upsample ? (node.opset < 9 ? -1 : 1) : node.opset < 11 ? 1 : 2;
+  const mode = node.text('mode', 'nearest');
+  const old = upsample || node.opset < 11;
+  const transform = old ? 'asymmetric' : node.text('coordinate_transformation_mode', 'half_pixel');
+  const nearest = old ? 'floor' : node.text('nearest_mode', 'round_prefer_floor');
+  if (node.int('antialias', 0)) node.refuse('antialias');
+  if (transform === 'tf_crop_and_resize') node.refuse(`coordinate_transformation_mode ${transform}`);
+  if (mode !== 'nearest' && mode !== 'linear' && mode !== 'bilinear') node.refuse(`mode ${mode}`);
+  if (node.text('keep_aspect_ratio_policy', 'stretch') !== 'stretch') node.refuse('keep_aspect_ratio_policy');
+  const axes = (node.ints('axes') ?? x.shape.map((_, i) => i)).map((a) => node.axis(a, rank));
+  const scalesGiven =
+    at < 0 ? node.floats('scales') : node.has(at) && node.shape(at)[0] !== 0 ? node.list(at, 'scales') : undefined;
+  const sizesGiven = !old && node.has(3) ? node.list(3, 'sizes') : undefined;
+  const given = scalesGiven ?? sizesGiven ?? node.fail('scales or sizes');
+  if (given.length !== axes.length) node.fail(`${axes.length} scales or sizes, got ${given.length}`);
+  const scales = x.shape.map(() => 1);
+  const sizes = [...x.shape];
+  axes.forEach((axis, i) => {
+    sizes[axis] = scalesGiven ? Math.floor(x.shape[axis]! * given[i]!) : given[i]!;
+    scales[axis] = scalesGiven ? given[i]! : given[i]! / x.shape[axis]!;
+  });
+  if (sizes.some((d) => !Number.isSafeInteger(d) || d < 1 || d > 1 << 20))
+    node.fail(`sizes of at least 1, got [${sizes.join(', ')}]`);
+  const place = (axis: number, o: number): number => {
+    const [n, m, s] = [x.shape[axis]!, sizes[axis]!, scales[axis]!];
+    if (transform === 'asymmetric') return o / s;
+    if (transform === 'align_corners') return m === 1 ? 0 : (o * (n - 1)) / (m - 1);
+    if (transform === 'pytorch_half_pixel' && m === 1) return 0;
+    if (transform === 'half_pixel_symmetric') return (n / 2) * (1 - m / (s * n)) + (o + 0.5) / s - 0.5;
+    return (o + 0.5) / s - 0.5;
+  };
+  const changed = x.shape.map((_, i) => i).filter((i) => sizes[i] !== x.shape[i] || scales[i] !== 1);
+  if (mode === 'nearest') {
+    const round: Record<string, (v: number) => number> = {
+      floor: Math.floor,
+      ceil: Math.ceil,
+      round_prefer_floor: (v) => Math.ceil(v - 0.5),
+      round_prefer_ceil: (v) => Math.floor(v + 0.5),
+    };
+    const f = round[nearest] ?? node.refuse(`nearest_mode ${nearest}`);
+    const indices = changed.map((axis) =>
+      Array.from({ length: sizes[axis]! }, (_, o) => Math.min(x.shape[axis]! - 1, Math.max(0, f(place(axis, o))))),
+    );
+    const own = changed.every((axis, k) =>
+      indices[k]!.every((i, o) => i === Math.floor((o * x.shape[axis]!) / sizes[axis]!)),
+    );
+    if (own && rank === 4 && changed.every((a) => a > 1))
+      return node.graph.image('resize', x, { size: sizes.slice(2), mode: 'nearest' }, node.path);
+    return changed.reduce((y, axis, k) => node.graph.along('gather', y, axis, { indices: indices[k]! }, node.path), x);
+  }
+  if (rank !== 4 || changed.some((a) => a < 2)) node.refuse('linear resizing of other than images');
+  for (const alignCorners of [false, true]) {
+    const own = changed.every((axis) => {
+      const [n, m] = [x.shape[axis]!, sizes[axis]!];
+      return Array.from({ length: m }, (_, o) => o).every((o) => {
+        const here = alignCorners ? (m > 1 ? (o * (n - 1)) / (m - 1) : 0) : ((o + 0.5) * n) / m - 0.5;
+        const cut = (v: number) => Math.min(n - 1, Math.max(0, v));
+        return Math.abs(cut(here) - cut(place(axis, o))) < 1e-6;
+      });
+    });
+    if (own) return node.graph.image('resize', x, { size: sizes.slice(2), mode: 'bilinear', alignCorners }, node.path);
+  }
+  return node.refuse(
+    `linear resizing by coordinate_transformation_mode ${transform} to [${sizes.slice(2).join(', ')}]`,
+  );
+}
+
+function lpNormalization(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  const axis = node.int('axis', -1);
+  if (node.int('p', 2) === 2) return node.graph.along('l2Normalize', x, axis, {}, node.path);
+  return node.graph.binary('div', x, node.graph.reduce('l1', x, [axis], true, node.path), node.path);
+}
+
+export const layerOperators: readonly OnnxOperator[] = [
+  { name: 'Conv', opsets: [7, latest], limits: 'images only; weights must be constant', map: conv },
+  {
+    name: 'BatchNormalization',
+    opsets: [7, latest],
+    limits: 'no spatial 0, no training_mode',
+    map: batchNormalization,
+  },
+  { name: 'InstanceNormalization', opsets: [7, latest], limits: '', map: instanceNormalization },
+  { name: 'LayerNormalization', opsets: [17, latest], limits: 'one output', map: layerNormalization },
+  { name: 'LpNormalization', opsets: [7, latest], limits: '', map: lpNormalization },
+  { name: 'Gemm', opsets: [7, latest], limits: '', map: gemm },
+  { name: 'MatMul', opsets: [7, latest], limits: '', map: matMul },
+  { name: 'MaxPool', opsets: [7, latest], limits: 'images only; no dilations, no indices', map: pool },
+  { name: 'AveragePool', opsets: [7, latest], limits: 'images only; no dilations', map: pool },
+  { name: 'GlobalMaxPool', opsets: [7, latest], limits: '', map: globalPool },
+  { name: 'GlobalAveragePool', opsets: [7, latest], limits: '', map: globalPool },
+  {
+    name: 'Resize',
+    opsets: [10, latest],
+    limits: 'nearest of any kind; linear of images with half_pixel or align_corners; no antialias, crop or cubic',
+    map: resize,
+  },
+  { name: 'Upsample', opsets: [7, 9], limits: 'as Resize', map: resize },
+];
