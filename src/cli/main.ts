@@ -18,6 +18,7 @@ const commands = {
   eval: { means: 'verify a network on pairs of pictures', load: () => import('./eval.ts') },
   embed: { means: 'turn pictures into embeddings', load: () => import('./embed.ts') },
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
+  import: { means: "read another program's model", load: () => import('./import.ts') },
   prepare: { means: 'convert data sets from any format to any other', load: () => import('./prepare.ts') },
   inspect: { means: 'say what a data set holds and whether it is sound', load: () => import('./inspect.ts') },
   datasets: { means: 'list face data sets, and check what was fetched', load: () => import('./datasets.ts') },

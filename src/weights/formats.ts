@@ -1,0 +1,7 @@
+/** The registry of formats of weights that are read. The first that knows a file reads it. */
+import type { WeightFormat } from './format.ts';
+import { mtcnnFormat } from './mtcnn.ts';
+import { npzFormat, safetensorsFormat } from './stateFiles.ts';
+import { torchFormat } from './torch.ts';
+
+export const weightFormats: readonly WeightFormat[] = [safetensorsFormat, npzFormat, mtcnnFormat, torchFormat];
