@@ -123,7 +123,7 @@ export function placesOf(
 
 /** The detector on a device. `dispose` leaves the device open. */
 export function mtcnn(
-  make: (part: MtcnnPart, size: Size) => GraphNetwork,
+  make: (part: MtcnnPart, size: Size) => GraphNetwork | Promise<GraphNetwork>,
   device: Device,
   given: MtcnnOptions = {},
 ): Detector {

@@ -5,15 +5,13 @@
  * says of each how sure it is, how its box differs and where the five points lie, in units of the anchor's size.
  */
 import { number, type Options, resolveOptions, whole } from '../core/options.ts';
-import { host, type Tensor, tensor } from '../core/tensor.ts';
+import { host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
-import * as E from '../expr/nodes.ts';
-import type { GraphNetwork } from '../models/graph/network.ts';
-import { flip } from '../ops/movement.ts';
-import { elementwise } from '../ops/pointwise.ts';
+import { detectorPreprocessing } from '../models/detectors/recognise.ts';
+import { preprocess } from '../models/network.ts';
 import { atMost, backTo, type Detection, type Detector, rgbOf, within } from './detection.ts';
 import { byScore, nms } from './nms.ts';
-import { type Size, SizedNetworks } from './sizedNetworks.ts';
+import { type MakeNetwork, type Size, SizedNetworks } from './sizedNetworks.ts';
 
 /** Pixels between the places of a map, and the sides of their anchors. */
 const maps = [
@@ -23,8 +21,6 @@ const maps = [
 ] as const;
 /** Units of centres and points, and of the logarithms of sides. */
 const [placeVariance, sideVariance] = [0.1, 0.2];
-/** What is taken from blue, green and red. */
-export const retinaFaceMean = [104, 117, 123] as const;
 /** Most boxes that are compared with one another. */
 const mostCandidates = 5000;
 
@@ -103,34 +99,45 @@ export const retinaFaceOptions = {
 };
 export type RetinaFaceOptions = Options<typeof retinaFaceOptions>;
 
-/** RGB bytes to BGR minus the means. */
-const prepare = (images: Tensor): Tensor =>
-  elementwise('preprocess', E.sub(E.input(0), E.input(1)), [flip(images, [3]), tensor([...retinaFaceMean])]);
-
-/** A network for each size of pictures, or for one. */
-export interface NetworkOfSizes {
-  readonly make: (size: Size) => GraphNetwork;
+/** Networks for pictures of any size, or of one. */
+export interface RetinaFaceNetworks {
+  readonly make: MakeNetwork;
   /** The only size that there is; pictures are fitted into it. */
   readonly only?: Size | undefined;
+  /** The outputs' names; by default `loc`, `conf`, `lm`. */
+  readonly names?: Readonly<Record<keyof RetinaFaceOutput, string>> | undefined;
+  /** `conf` is before the softmax. Default false. */
+  readonly logits?: boolean | undefined;
 }
 
+const { colourOrder, mean, scale } = detectorPreprocessing.retinaface;
+/** Red, green and blue of what becomes 0. */
+const nothing = [...(mean as readonly number[])].reverse();
+
 /** The detector on a device. `dispose` leaves the device open. */
-export function retinaFace(networks: NetworkOfSizes, device: Device, given: RetinaFaceOptions = {}): Detector {
+export function retinaFace(networks: RetinaFaceNetworks, device: Device, given: RetinaFaceOptions = {}): Detector {
   const options = resolveOptions('retinaface', retinaFaceOptions, given);
-  const sized = new SizedNetworks(device, networks.make, prepare);
+  const { names = { loc: 'loc', conf: 'conf', lm: 'lm' }, only, logits = false } = networks;
+  const sized = new SizedNetworks(device, networks.make, (images) => {
+    const [, height, width] = images.shape;
+    return preprocess(images, { colourOrder, mean, scale, inputSize: [height!, width!] });
+  });
   return {
     kind: 'retinaface',
     options,
     async detect(picture) {
       const image = rgbOf(picture);
-      const seen = networks.only
-        ? within(image, networks.only[1], networks.only[0], retinaFaceMean.toReversed())
-        : atMost(image, options.maxSide);
+      const seen = only ? within(image, only[1], only[0], nothing) : atMost(image, options.maxSide);
       const { width, height, data } = seen.image;
-      const { loc, conf, lm } = await sized.run(host(data, [1, height, width, 3]));
-      const output = { loc: loc!.data, conf: conf!.data, lm: lm!.data };
+      const made = await sized.run(host(data, [1, height, width, 3]));
+      const [loc, conf, lm] = [made[names.loc]!.data, made[names.conf]!.data, made[names.lm]!.data];
+      const output = { loc, conf: logits ? softmaxPairs(conf) : conf, lm };
       return decodeRetinaFace(output, [height, width], options).map((d) => backTo(d, seen.factors));
     },
     dispose: () => sized.dispose(),
   };
+}
+
+function softmaxPairs(x: ArrayLike<number>): Float32Array {
+  return Float32Array.from(x, (v, i) => 1 / (1 + Math.exp(x[i ^ 1]! - v)));
 }

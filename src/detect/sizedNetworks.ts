@@ -12,6 +12,9 @@ import { variablesOf } from '../nn/module.ts';
 
 export type Size = readonly [height: number, width: number];
 
+/** The network for pictures of a size. */
+export type MakeNetwork = (size: Size) => GraphNetwork | Promise<GraphNetwork>;
+
 interface Ready {
   readonly network: GraphNetwork;
   readonly run: Compiled;
@@ -19,7 +22,7 @@ interface Ready {
 
 export class SizedNetworks {
   private readonly device: Device;
-  private readonly make: (size: Size) => GraphNetwork;
+  private readonly make: MakeNetwork;
   private readonly prepare: (images: Tensor) => Tensor;
   private readonly most: number;
   /** The first was not used for longest. */
@@ -28,7 +31,7 @@ export class SizedNetworks {
   private queue: Promise<unknown> = Promise.resolve();
 
   /** @param make the network for a size. @param prepare images as they are passed to network input. @param most sizes kept */
-  constructor(device: Device, make: (size: Size) => GraphNetwork, prepare: (images: Tensor) => Tensor, most = 8) {
+  constructor(device: Device, make: MakeNetwork, prepare: (images: Tensor) => Tensor, most = 8) {
     this.device = device;
     this.make = make;
     this.prepare = prepare;
@@ -37,19 +40,20 @@ export class SizedNetworks {
 
   /** What the network gives for images [n, height, width, 3], by name. */
   run(images: HostTensor): Promise<Record<string, HostTensor>> {
-    const result = this.queue.then(() => {
+    const result = this.queue.then(async () => {
       const [, height, width] = images.shape;
-      return this.at([height!, width!]).run({ images }) as Promise<Record<string, HostTensor>>;
+      const { run } = await this.at([height!, width!]);
+      return (await run({ images })) as Record<string, HostTensor>;
     });
     this.queue = result.catch(() => {});
     return result;
   }
 
-  private at(size: Size): Ready {
+  private async at(size: Size): Promise<Ready> {
     const key = size.join('x');
     let found = this.ready.get(key);
     if (!found) {
-      const network = this.make(size);
+      const network = await this.make(size);
       const run = compile(({ images }, ctx) => Object.fromEntries(network.outputs([this.prepare(images!)], ctx)), {
         device: this.device,
       });

@@ -5,11 +5,11 @@
  * choosing. Pictures are stretched to the input, whatever their shape, as the network was trained.
  */
 import { number, type Options, resolveOptions } from '../core/options.ts';
-import { host, type Tensor } from '../core/tensor.ts';
+import { host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
-import * as E from '../expr/nodes.ts';
+import { detectorPreprocessing } from '../models/detectors/recognise.ts';
 import type { GraphNetwork } from '../models/graph/network.ts';
-import { elementwise } from '../ops/pointwise.ts';
+import { preprocess } from '../models/network.ts';
 import { atSize, type Detection, type Detector, rgbOf } from './detection.ts';
 import { nms } from './nms.ts';
 import { SizedNetworks } from './sizedNetworks.ts';
@@ -44,21 +44,28 @@ export function decodeUltraFace(
   }));
 }
 
-const prepare = (images: Tensor): Tensor => elementwise('preprocess', E.mul(E.sub(E.input(0), 127), 1 / 128), [images]);
-
 /** The detector on a device; the network's input is the size that pictures are brought to. `dispose` leaves the device open. */
-export function ultraFace(network: GraphNetwork, device: Device, given: UltraFaceOptions = {}): Detector {
+export function ultraFace(
+  network: GraphNetwork,
+  device: Device,
+  given: UltraFaceOptions = {},
+  names: { readonly scores: string; readonly boxes: string } = { scores: 'scores', boxes: 'boxes' },
+): Detector {
   const options = resolveOptions('ultraface', ultraFaceOptions, given);
   const [height, width] = network.preprocessing.inputSize;
-  const only = new SizedNetworks(device, () => network, prepare);
+  const only = new SizedNetworks(
+    device,
+    () => network,
+    (images) => preprocess(images, { ...detectorPreprocessing.ultraface, inputSize: [height, width] }),
+  );
   return {
     kind: 'ultraface',
     options,
     async detect(picture) {
       const image = rgbOf(picture);
       const { data } = atSize(image, width, height).image;
-      const { scores, boxes } = await only.run(host(data, [1, height, width, 3]));
-      return decodeUltraFace(scores!.data, boxes!.data, image, options);
+      const made = await only.run(host(data, [1, height, width, 3]));
+      return decodeUltraFace(made[names.scores]!.data, made[names.boxes]!.data, image, options);
     },
     dispose: () => only.dispose(),
   };

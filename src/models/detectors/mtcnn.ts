@@ -53,6 +53,36 @@ class Layers {
   }
 }
 
+/** The side of the crops; P-Net's is its smallest picture. */
+export const mtcnnSides: Readonly<Record<MtcnnPart, number>> = { pnet: 12, rnet: 24, onet: 48 };
+
+/** What a network gives for an image. */
+function outputsOf(b: GraphBuilder, part: MtcnnPart, image: Value): Record<string, Value> {
+  const l = new Layers(b, part);
+  if (part === 'pnet') {
+    const x = l.pool(l.prelu(l.conv(image, 10, 3, 'conv1'), 1), 2, 1);
+    const y = l.prelu(l.conv(l.prelu(l.conv(x, 16, 3, 'conv2'), 2), 32, 3, 'conv3'), 3);
+    return { prob: l.softmax(l.conv(y, 2, 1, 'conv4_1')), reg: l.conv(y, 4, 1, 'conv4_2') };
+  }
+  if (part === 'rnet') {
+    const x = l.pool(l.prelu(l.conv(image, 28, 3, 'conv1'), 1), 3, 1);
+    const y = l.pool(l.prelu(l.conv(x, 48, 3, 'conv2'), 2), 3, 2);
+    const z = l.prelu(l.conv(y, 64, 2, 'conv3'), 3);
+    const d = l.prelu(l.dense(l.rows(z), 128, 'dense4'), 4);
+    return { prob: l.softmax(l.dense(d, 2, 'dense5_1')), reg: l.dense(d, 4, 'dense5_2') };
+  }
+  const x = l.pool(l.prelu(l.conv(image, 32, 3, 'conv1'), 1), 3, 1);
+  const y = l.pool(l.prelu(l.conv(x, 64, 3, 'conv2'), 2), 3, 2);
+  const z = l.pool(l.prelu(l.conv(y, 64, 3, 'conv3'), 3), 2, 3);
+  const v = l.prelu(l.conv(z, 128, 2, 'conv4'), 4);
+  const d = l.prelu(l.dense(l.rows(v), 256, 'dense5'), 5);
+  return {
+    prob: l.softmax(l.dense(d, 2, 'dense6_1')),
+    reg: l.dense(d, 4, 'dense6_2'),
+    points: l.dense(d, 10, 'dense6_3'),
+  };
+}
+
 /**
  * One of the networks, all numbers 0: `graphNetwork({ spec, tensors })` fills it. It takes RGB, (x − 127.5)/128; P-Net of any size
  * from 12x12, R-Net 24x24, O-Net 48x48. It gives `prob` (softmax: background, face), `reg` (corrections of x0, y0, x1, y1 in box
@@ -60,29 +90,19 @@ class Layers {
  */
 export function mtcnnGraph(part: MtcnnPart, size?: readonly [number, number]): Graph {
   const b = new GraphBuilder();
-  const l = new Layers(b, part);
-  const [height, width] = part === 'pnet' ? (size ?? [12, 12]) : part === 'rnet' ? [24, 24] : [48, 48];
-  const image = b.input('image', [height, width, 3]);
-  if (part === 'pnet') {
-    const x = l.pool(l.prelu(l.conv(image, 10, 3, 'conv1'), 1), 2, 1);
-    const y = l.prelu(l.conv(l.prelu(l.conv(x, 16, 3, 'conv2'), 2), 32, 3, 'conv3'), 3);
-    return b.finish({ prob: l.softmax(l.conv(y, 2, 1, 'conv4_1')), reg: l.conv(y, 4, 1, 'conv4_2') });
+  const side = mtcnnSides[part];
+  const [height, width] = part === 'pnet' && size ? size : [side, side];
+  return b.finish(outputsOf(b, part, b.input('image', [height, width, 3])));
+}
+
+/** All three side by side, the form in which they are kept in one file: inputs by part, outputs as `onet.points`. */
+export function mtcnnGraphs(): Graph {
+  const b = new GraphBuilder();
+  const outputs: Record<string, Value> = {};
+  for (const part of ['pnet', 'rnet', 'onet'] as const) {
+    const side = mtcnnSides[part];
+    const made = outputsOf(b, part, b.input(part, [side, side, 3]));
+    for (const [name, value] of Object.entries(made)) outputs[`${part}.${name}`] = value;
   }
-  if (part === 'rnet') {
-    const x = l.pool(l.prelu(l.conv(image, 28, 3, 'conv1'), 1), 3, 1);
-    const y = l.pool(l.prelu(l.conv(x, 48, 3, 'conv2'), 2), 3, 2);
-    const z = l.prelu(l.conv(y, 64, 2, 'conv3'), 3);
-    const d = l.prelu(l.dense(l.rows(z), 128, 'dense4'), 4);
-    return b.finish({ prob: l.softmax(l.dense(d, 2, 'dense5_1')), reg: l.dense(d, 4, 'dense5_2') });
-  }
-  const x = l.pool(l.prelu(l.conv(image, 32, 3, 'conv1'), 1), 3, 1);
-  const y = l.pool(l.prelu(l.conv(x, 64, 3, 'conv2'), 2), 3, 2);
-  const z = l.pool(l.prelu(l.conv(y, 64, 3, 'conv3'), 3), 2, 3);
-  const v = l.prelu(l.conv(z, 128, 2, 'conv4'), 4);
-  const d = l.prelu(l.dense(l.rows(v), 256, 'dense5'), 5);
-  return b.finish({
-    prob: l.softmax(l.dense(d, 2, 'dense6_1')),
-    reg: l.dense(d, 4, 'dense6_2'),
-    points: l.dense(d, 10, 'dense6_3'),
-  });
+  return b.finish(outputs);
 }

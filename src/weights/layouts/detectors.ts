@@ -1,25 +1,60 @@
 /**
- * Published detectors' states by name: RetinaFace of biubug6/Pytorch_Retinaface and the networks of MTCNN of facenet-pytorch.
+ * Published detectors' states by name: RetinaFace of biubug6/Pytorch_Retinaface, and the networks of MTCNN of facenet-pytorch.
  *
  * The one idea: the graphs' paths are PyTorch's module names, so only axes and the names of running statistics change.
  */
-import { permuted } from '../../models/graph/channelsFirst.ts';
+import { detectorPreprocessing } from '../../models/detectors/recognise.ts';
+import { retinaFaceGraph } from '../../models/detectors/retinaFace.ts';
+import { GraphNetwork } from '../../models/graph/network.ts';
+import type { GraphSpec } from '../../models/graph/spec.ts';
+import { variablesOf } from '../../nn/module.ts';
 import type { HostTensor } from '../safetensors.ts';
+import { type Layout, pytorchNames, type Tensors } from './layout.ts';
+import { type Axes, load } from './load.ts';
 
-const ends: Readonly<Record<string, string>> = { running_mean: 'runningMean', running_var: 'runningVar' };
-/** For each number of axes where the new ones come from: OIHW to HWIO, [out, in] to [in, out]. */
-const orders: Readonly<Record<number, readonly number[]>> = { 2: [1, 0], 4: [2, 3, 1, 0] };
-
-/** A state of PyTorch as the variables of a graph whose paths are its module names, below `prefix`. */
-export function torchVariables(state: ReadonlyMap<string, HostTensor>, prefix = ''): Map<string, HostTensor> {
-  const out = new Map<string, HostTensor>();
-  for (const [name, tensor] of state) {
-    const dot = name.lastIndexOf('.');
-    const end = name.slice(dot + 1);
-    if (end === 'num_batches_tracked') continue;
-    const path = name.slice(0, dot + 1);
-    const order = orders[tensor.shape.length];
-    out.set(`layers.${prefix}${path}${ends[end] ?? end}`, order ? permuted(tensor, order) : tensor);
-  }
-  return out;
+export interface GraphState {
+  readonly title: string;
+  readonly source: string;
+  readonly axes: Axes;
+  /** What our paths have in front of theirs: 'pnet.'. */
+  readonly prefix?: string;
 }
+
+/**
+ * The variables of a graph from a state whose names are its paths.
+ * @throws DataError listing what is missing or has another shape
+ */
+export function graphVariables(
+  spec: GraphSpec,
+  state: Tensors,
+  { title, source, axes, prefix = '' }: GraphState,
+): { tensors: Map<string, HostTensor>; used: Set<string> } {
+  const network = new GraphNetwork(spec);
+  const variables = variablesOf(network);
+  const theirs = pytorchNames((path) => path.slice(`layers.${prefix}`.length));
+  const places = variables.map((variable) => ({ variable, name: theirs(variable.name) }));
+  // What is left over is the caller's to judge.
+  load(network, places, state, { axes, ignored: /^/, lenient: false, title, source });
+  return {
+    tensors: new Map(variables.map((v) => [v.name, { data: v.host, shape: v.shape, dtype: v.dtype }])),
+    used: new Set(places.map((p) => p.name)),
+  };
+}
+
+/** The size that the file's graph is written for; the detector builds it for the size of each picture. */
+const usualSize = [640, 640] as const;
+
+export const retinaFaceLayout: Layout = {
+  name: 'retinaface',
+  project: 'biubug6/Pytorch_Retinaface',
+  means: 'RetinaFace, a detector, on a MobileNet of a quarter of the width, as a graph',
+  convention: 'pytorch',
+  has: ['body.stage1.0.0.weight', 'fpn.merge1.0.weight', 'ssh1.conv3X3.0.weight', 'LandmarkHead.0.conv1x1.weight'],
+  names: /^(body|fpn|ssh[123]|(Class|Bbox|Landmark)Head)\./,
+  fit(state, source) {
+    const { spec } = retinaFaceGraph(usualSize);
+    const { tensors, used } = graphVariables(spec, state, { title: this.name, source, axes: 'pytorch' });
+    const preprocessing = { ...detectorPreprocessing.retinaface, inputSize: usualSize };
+    return { graph: { spec, tensors }, preprocessing, used };
+  },
+};

@@ -13,6 +13,7 @@ import type { FaceNetwork } from '../../models/network.ts';
 import { variablesOf } from '../../nn/module.ts';
 import type { StateFile } from '../format.ts';
 import { arcfaceTorchMbf } from './arcfaceTorchMbf.ts';
+import { retinaFaceLayout } from './detectors.ts';
 import { facePytorchMobileFaceNet } from './facePytorchMobileFaceNet.ts';
 import { facePytorchResNet, facePytorchSphereNet } from './facePytorchNets.ts';
 import { foamliu } from './foamliu.ts';
@@ -31,6 +32,7 @@ export const layouts: readonly Layout[] = [
   iresnet,
   facePytorchResNet,
   facePytorchSphereNet,
+  retinaFaceLayout,
 ];
 
 export interface StateOptions {

@@ -1,0 +1,151 @@
+/**
+ * A detector from a file, of whatever family and format.
+ *
+ * The one idea: what a graph gives tells which detector it is, so a file needs to say nothing of itself. Where its numbers
+ * are those of a network that is known here, or the file can be converted again, pictures keep their own size.
+ */
+import { DataError } from '../core/errors.ts';
+import type { HostTensor } from '../core/tensor.ts';
+import type { Device } from '../device/device.ts';
+import { type DeviceName, openDevice } from '../device/open.ts';
+import { type MtcnnPart, mtcnnGraph } from '../models/detectors/mtcnn.ts';
+import { madeBy, recogniseDetector } from '../models/detectors/recognise.ts';
+import { retinaFaceGraph } from '../models/detectors/retinaFace.ts';
+import { GraphNetwork, graphNetwork } from '../models/graph/network.ts';
+import type { GraphSpec } from '../models/graph/spec.ts';
+import { networkOf } from '../models/index.ts';
+import { loadState, stateOf, variablesOf } from '../nn/module.ts';
+import { parseCheckpoint } from '../weights/checkpoint.ts';
+import type { WeightSource } from '../weights/format.ts';
+import type { Detector } from './detection.ts';
+import { type MtcnnOptions, mtcnn } from './mtcnn.ts';
+import { type RetinaFaceOptions, retinaFace } from './retinaFace.ts';
+import type { Size } from './sizedNetworks.ts';
+import { type UltraFaceOptions, ultraFace } from './ultraFace.ts';
+
+/** Of the family that the file turns out to be; the others' are refused. */
+export type DetectorOptions = RetinaFaceOptions & MtcnnOptions & UltraFaceOptions;
+
+export interface DetectorUse {
+  /** A device, or the name of one to open. Default 'auto'. */
+  readonly device?: Device | DeviceName | undefined;
+  /** Threads of the device that is opened; default: the machine's cores. */
+  readonly threads?: number | undefined;
+}
+
+/** A network that is a graph. Throws DataError. */
+function graphOf(network: unknown, source: string): GraphNetwork {
+  if (network instanceof GraphNetwork) return network;
+  throw new DataError(
+    `${source}: expected a detector, got a network that embeds faces\nGive the weights of RetinaFace, MTCNN or Ultra-Light.`,
+  );
+}
+
+/** Part of a state that a network takes. */
+function partFor(spec: GraphSpec, tensors: ReadonlyMap<string, HostTensor>): GraphNetwork {
+  const network = new GraphNetwork(spec);
+  const variables = variablesOf(network);
+  loadState(variables, tensors, 'detector', { allowExtra: true });
+  return network;
+}
+
+/** Whether these are the numbers of RetinaFace as it is known here, so that it can be built for any size. */
+function isRetinaFace(tensors: ReadonlyMap<string, HostTensor>): boolean {
+  const known = retinaFaceGraph([32, 32]).tensors;
+  return known.size === tensors.size && [...known].every(([name, t]) => `${tensors.get(name)?.shape}` === `${t.shape}`);
+}
+
+/**
+ * The detector that a network is.
+ * @param again the network of the same file for pictures of another size, where the file can be converted for any
+ * @param source what errors call it
+ * @throws DataError where it is none; UsageError for options that its family has not
+ */
+export async function detectorOf(
+  network: GraphNetwork,
+  device: Device,
+  options: DetectorOptions = {},
+  { again, source = 'detector' }: { again?: (size: Size) => Promise<GraphNetwork>; source?: string } = {},
+): Promise<Detector> {
+  const found = recogniseDetector(network);
+  const { graph } = network.options;
+  if (!found) {
+    const outputs = graph.outputs.map((o) => o.name).join(', ');
+    throw new DataError(
+      `${source}: expected RetinaFace, MTCNN or Ultra-Light, got a graph that gives ${outputs}\nGive the weights of one of these detectors.`,
+    );
+  }
+  if (found.kind === 'ultraface') {
+    if (!graph.nodes.some((n) => n.op === 'exp'))
+      throw new DataError(
+        `${source}: expected Ultra-Light with its boxes decoded in the graph, got it without\nExport it with its decoding; the published files have it unless their names say otherwise.`,
+      );
+    return ultraFace(network, device, options, found);
+  }
+  const tensors = await stateOf(variablesOf(network));
+  if (found.kind === 'mtcnn')
+    return mtcnn((part: MtcnnPart, size) => partFor(mtcnnGraph(part, size).spec, tensors), device, options);
+  if (isRetinaFace(tensors))
+    return retinaFace({ make: (size) => graphNetwork({ spec: retinaFaceGraph(size).spec, tensors }) }, device, options);
+  return retinaFace(
+    {
+      make: again ?? (() => network),
+      only: again ? undefined : network.preprocessing.inputSize,
+      names: found,
+      logits: madeBy(graph, found.conf) !== 'softmax',
+    },
+    device,
+    options,
+  );
+}
+
+/** Whether bytes are a weights file of facegrad's own. */
+function isOwn(bytes: Uint8Array): boolean {
+  if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return /"format"\s*:\s*"facegrad"/.test(new TextDecoder().decode(bytes.subarray(8, 8 + Math.min(length, 1e6))));
+}
+
+/**
+ * Opens a face detector: RetinaFace, MTCNN or Ultra-Light, from a file that facegrad wrote or from any format that is imported
+ * (`mobilenet0.25_Final.pth`, `pnet.pt` with its neighbours, `det1.npy` with its neighbours, ONNX).
+ * @param file the bytes of a file that facegrad wrote, or a source with the files beside it
+ * @throws DataError for a file that is damaged or holds no detector; UsageError for options that do not fit; DeviceError
+ */
+export async function openDetector(
+  file: Uint8Array | WeightSource,
+  { device = 'auto', threads, ...options }: DetectorOptions & DetectorUse = {},
+): Promise<Detector> {
+  const source = file instanceof Uint8Array ? undefined : file;
+  const name = source?.name ?? 'detector';
+  const bytes = file instanceof Uint8Array ? file : await file.bytes();
+  let network: GraphNetwork;
+  let again: ((size: Size) => Promise<GraphNetwork>) | undefined;
+  if (!source || isOwn(bytes)) {
+    const { tensors, metadata } = parseCheckpoint(bytes, name);
+    network = graphOf(networkOf(metadata, name), name);
+    loadState(variablesOf(network), tensors, name);
+  } else {
+    const { importModel } = await import('../weights/import.ts');
+    const imported = await importModel(source);
+    network = graphOf(imported.network, name);
+    if (imported.format === 'onnx')
+      again = async (inputSize) => graphOf((await importModel(source, { inputSize })).network, name);
+  }
+  const opened = typeof device === 'string' ? await openDevice(device, { threads }) : undefined;
+  const on = opened ?? (device as Device);
+  try {
+    const detector = await detectorOf(network, on, options, { source: name, ...(again && { again }) });
+    if (!opened) return detector;
+    return {
+      ...detector,
+      dispose: async () => {
+        await detector.dispose();
+        await opened.dispose();
+      },
+    };
+  } catch (error) {
+    await opened?.dispose();
+    throw error;
+  }
+}
