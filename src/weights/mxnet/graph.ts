@@ -45,6 +45,16 @@ interface Plan {
   readonly normalises: boolean;
 }
 
+/** Whether what reads the input, copies looked through, takes numbers off or multiplies. */
+function normalises(nodes: readonly (SymbolNode | undefined)[], input: number): boolean {
+  const images = new Set([input]);
+  return nodes.some((node, i) => {
+    if (!node?.inputs.some(([from]) => images.has(from))) return false;
+    if (['identity', '_copy', 'BlockGrad', 'Cast', 'cast', 'amp_cast'].includes(node.op)) images.add(i);
+    return /scalar|^BatchNorm/i.test(node.op);
+  });
+}
+
 /** @throws DataError listing unknown operators and missing arrays */
 export function planOf(symbol: MxSymbol, params: ReadonlyMap<string, HostTensor>, file: string): Plan {
   const { nodes: needed, extra } = reach(symbol);
@@ -68,7 +78,6 @@ export function planOf(symbol: MxSymbol, params: ReadonlyMap<string, HostTensor>
       `${file}: expected one input and arrays for all other variables, but ${free.length ? `no array is there for ${free.map((n) => n.name).join(', ')}` : 'every variable has an array'}\n` +
         'Symbol and .params belong to different networks, or the network takes several inputs, which is not supported.',
     );
-  const at = nodes.indexOf(input);
   const first = nodes.find(
     (n) => n?.op.startsWith('Convolution') && params.has(nodes[n.inputs[1]?.[0] ?? -1]?.name ?? ''),
   );
@@ -81,7 +90,7 @@ export function planOf(symbol: MxSymbol, params: ReadonlyMap<string, HostTensor>
     input,
     channels: channels && channels > 0 ? channels : (weight?.shape[1] ?? 3) * groups,
     size: height && width && height > 0 && width > 0 ? [height, width] : undefined,
-    normalises: nodes.some((n) => n?.inputs.some(([from]) => from === at) && /scalar|^BatchNorm/i.test(n.op)),
+    normalises: normalises(nodes, nodes.indexOf(input)),
   };
 }
 
