@@ -26,8 +26,8 @@ export interface Int8Attrs extends ConvAttrs {
   readonly output?: { readonly zero: number; readonly low: number; readonly high: number };
   /** The last operand is a value of y's shape that is added. */
   readonly residual?: { readonly zero: number; readonly scale: number };
-  /** There are slopes. */
-  readonly slopes: boolean;
+  /** There are slopes; `small` where none is over 1, which is quicker. */
+  readonly slopes: 'none' | 'small' | 'any';
 }
 
 /** Elements that bias, scale and slope hold for some channels: kernels read them in whole vectors. */
@@ -43,7 +43,7 @@ export function operandsOf([x, w, scale, bias, ...rest]: readonly Value[], a: In
     w: w!,
     scale: scale!,
     bias: bias!,
-    slope: a.slopes ? rest[0] : undefined,
+    slope: a.slopes !== 'none' ? rest[0] : undefined,
     residual: a.residual && rest.at(-1),
   };
 }
@@ -84,7 +84,7 @@ export function resultValues(inputs: readonly Value[], a: Int8Attrs) {
 }
 
 export const resultKey = (a: Int8Attrs): string =>
-  `${a.output ? 'u8' : 'f32'}${a.slopes ? '_slopes' : ''}${a.residual ? '_residual' : ''}`;
+  `${a.output ? 'u8' : 'f32'}${a.slopes === 'none' ? '' : `_${a.slopes}`}${a.residual ? '_residual' : ''}`;
 
 type ResultArgs = {
   readonly [K in keyof typeof resultArgs]: (typeof resultArgs)[K] extends 'i32' ? Local<I32> : Local<F32>;
@@ -99,7 +99,9 @@ export class ResultStore {
   private readonly attrs: Int8Attrs;
   private readonly args: ResultArgs;
   private readonly edge: Local<I32>;
-  private readonly splats: Readonly<Record<'low' | 'high' | 'offset' | 'residualZero' | 'residualScale', Local<V128>>>;
+  private readonly splats: Readonly<
+    Record<'low' | 'high' | 'magic' | 'offset' | 'residualZero' | 'residualScale', Local<V128>>
+  >;
   /** log2 of the bytes of an element of y. */
   readonly shift: 0 | 2;
 
@@ -113,6 +115,7 @@ export class ResultStore {
     this.splats = {
       low: f.let(args.low.splat()) as Local<V128>,
       high: f.let(args.high.splat()) as Local<V128>,
+      magic: f.let(f32x4(magic)) as Local<V128>,
       offset: f.let(args.zeroOut.sub(magicBits).splat()) as Local<V128>,
       residualZero: f.let(args.residualZero.splat()) as Local<V128>,
       residualScale: f.let(args.residualScale.splat()) as Local<V128>,
@@ -129,7 +132,7 @@ export class ResultStore {
     return {
       bias: two(args.bias),
       scale: two(args.scale),
-      slope: this.attrs.slopes ? two(args.slope) : undefined,
+      slope: this.attrs.slopes !== 'none' ? two(args.slope) : undefined,
     };
   }
 
@@ -146,7 +149,14 @@ export class ResultStore {
     }
     if (c.slope)
       t.forEach((v, i) => {
-        f.set(v, v.pmax(f32x4(0)).add(v.pmin(f32x4(0)).mul(c.slope![i]!)) as Local<V128>);
+        const slope = c.slope![i]!;
+        // A slope of at most 1 makes the greater of t and t·slope what is wanted, on either side of 0.
+        f.set(
+          v,
+          (attrs.slopes === 'small'
+            ? v.pmax(v.mul(slope))
+            : v.pmax(f32x4(0)).add(v.pmin(f32x4(0)).mul(slope))) as Local<V128>,
+        );
       });
     return t;
   }
@@ -175,7 +185,7 @@ export class ResultStore {
       f.storeV128(at, t[1]!, 16);
       return;
     }
-    const [a, b] = t.map((v) => f.let(v.pmax(splats.low).pmin(splats.high).add(f32x4(magic)).iadd(splats.offset)));
+    const [a, b] = t.map((v) => f.let(v.pmax(splats.low).pmin(splats.high).add(splats.magic).iadd(splats.offset)));
     const words = f.let(a!.narrowI16(b!));
     f.storeHalf(to, words.narrowU8(words));
   }

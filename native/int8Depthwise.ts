@@ -22,7 +22,7 @@ import {
 } from './int8.ts';
 import { defineKernel } from './kernel.ts';
 import type { Lowering } from './lower.ts';
-import { type Fn, f32x4, type I32, i32, type Local, loadU8, loadV128, type V128 } from './wasm.ts';
+import { type Fn, type I32, i32, type Local, loadU8, loadV128, type V128 } from './wasm.ts';
 import type { Axis } from './window.ts';
 
 /** Taps that the kernel is generated for, and whose sums stay below 2^24. */
@@ -134,12 +134,10 @@ function depthwiseKernel(spec: DepthwiseSpec) {
           const at = f.let(ox.mul(columns.stride * pixel)) as Local<I32>;
           const w = f.let(weights as I32) as Local<I32>;
           f.for(0, width, 8, (c) => {
-            const sums = emitTaps(f, spec, lines, at, w);
             const parameters = store.channels(channel.add(c).shl(2));
-            const bias = parameters.bias.map((b) => f.let(b.toFloat()));
-            sums.forEach((sum, t) => {
+            const sums = emitTaps(f, spec, lines, at, w, parameters.bias);
+            sums.forEach((x, t) => {
               const one = () => {
-                const x = sum.map((v, i) => v.add(bias[i]!));
                 const index = place.add(t * channels).add(c);
                 if (channels % 8 === 0) store.eight(x, parameters, index);
                 else {
@@ -163,17 +161,18 @@ function depthwiseKernel(spec: DepthwiseSpec) {
   });
 }
 
-/** Sums of a tile's output columns for eight channels: a pair of vectors each. */
+/** Bias and products of a tile's output columns, for eight channels: a pair of vectors each. */
 function emitTaps(
   f: Fn,
   { columns, channels }: DepthwiseSpec,
   lines: readonly Local<I32>[],
   at: Local<I32>,
   w: Local<I32>,
+  bias: readonly V128[],
 ): Local<V128>[][] {
   const pixel = 4 * blockOf(channels);
   const tile = tileOf(columns.outSize);
-  const sums = Array.from({ length: tile }, () => [f.let(f32x4(0)), f.let(f32x4(0))] as Local<V128>[]);
+  const sums = Array.from({ length: tile }, () => bias.map((b) => f.let(b.toFloat())));
   const pairAt = (place: I32, offset: number) => [f.let(loadV128(place, offset)), f.let(loadV128(place, offset + 16))];
   lines.forEach((line, i) => {
     const place = f.let(line.add(at));

@@ -19,7 +19,7 @@ function outputShape(inputs: readonly TensorSpec[], a: Int8Attrs): Shape {
   const [x, w, scale, bias] = inputs as [TensorSpec, TensorSpec, TensorSpec, TensorSpec];
   const fail = (expected: string) =>
     shapeError('int8Conv', expected, { x, w, scale, bias }, 'Make the tensors by quantize.');
-  const count = 4 + (a.slopes ? 1 : 0) + (a.residual ? 1 : 0);
+  const count = 4 + (a.slopes === 'none' ? 0 : 1) + (a.residual ? 1 : 0);
   if (inputs.length !== count) throw fail(`${count} operands`);
   if (x.dtype !== 'u8' || w.dtype !== 'u8' || bias.dtype !== 'i32') throw fail('uint8 x and w and an int32 bias');
   if (x.shape.length !== 4 || w.shape.length !== 4) throw fail('x [N, H, W, C] and w [kh, kw, C/groups, Cout]');
@@ -27,7 +27,7 @@ function outputShape(inputs: readonly TensorSpec[], a: Int8Attrs): Shape {
   const [kh, kw, perGroup, out] = w.shape as [number, number, number, number];
   if (c !== perGroup * a.groups || out % a.groups) throw fail('channels in equal groups');
   const padded = paddedChannels(out);
-  if ([scale, bias, ...(a.slopes ? [inputs[4]!] : [])].some((t) => sizeOf(t.shape) !== padded))
+  if ([scale, bias, ...(a.slopes === 'none' ? [] : [inputs[4]!])].some((t) => sizeOf(t.shape) !== padded))
     throw fail(`${padded} scales, biases and slopes for ${out} channels`);
   const [top, bottom, left, right] = a.padding;
   const size = (from: number, i: 0 | 1, taps: number, around: number) =>
@@ -43,7 +43,7 @@ const nearest = (x: number) => x + 6755399441055744 - 6755399441055744;
 
 const reference: OpRecord<Int8Attrs>['reference'] = (inputs, [y], a, specs) => {
   const [x, w, scale, bias] = inputs as [Float64Array, Float64Array, Float64Array, Float64Array];
-  const slope = a.slopes ? inputs[4]! : undefined;
+  const slope = a.slopes === 'none' ? undefined : inputs[4]!;
   const residual = a.residual && inputs.at(-1)!;
   const [, height, width, c] = specs.inputs[0]!.shape as [number, number, number, number];
   const [kh, kw, perGroup, out] = specs.inputs[1]!.shape as [number, number, number, number];
@@ -113,14 +113,8 @@ export interface Int8Operands {
 }
 
 /** @throws ShapeError where the operands do not fit */
-export const int8Conv = (
-  { x, w, scale, bias, slope, residual }: Int8Operands,
-  attrs: Omit<Int8Attrs, 'slopes'>,
-): Tensor =>
-  op.apply([x, w, scale, bias, ...(slope ? [slope] : []), ...(residual ? [residual] : [])], {
-    ...attrs,
-    slopes: slope !== undefined,
-  })[0]!;
+export const int8Conv = ({ x, w, scale, bias, slope, residual }: Int8Operands, attrs: Int8Attrs): Tensor =>
+  op.apply([x, w, scale, bias, ...(slope ? [slope] : []), ...(residual ? [residual] : [])], attrs)[0]!;
 
 /** The op's own loops, for tests of its kernels. */
 export const int8Reference = reference;

@@ -21,7 +21,7 @@ const base: Int8Attrs = {
   groups: 1,
   zero: 117,
   output: { zero: 131, low: 0, high: 255 },
-  slopes: false,
+  slopes: 'none',
 };
 
 function run({ x, w, a }: Case, lowering: typeof int8Product, mode: typeof narrowRelaxed, extreme = false) {
@@ -48,7 +48,14 @@ function run({ x, w, a }: Case, lowering: typeof int8Product, mode: typeof narro
       shape: [padded],
       dtype: 'i32' as const,
     },
-    ...(attrs.slopes ? [{ data: draw('slope', padded).map((u) => 2 * u - 0.5), shape: [padded] }] : []),
+    ...(attrs.slopes !== 'none'
+      ? [
+          {
+            data: draw('slope', padded).map((u) => (attrs.slopes === 'small' ? 1.5 * u - 0.5 : 2 * u - 0.5)),
+            shape: [padded],
+          },
+        ]
+      : []),
     ...(attrs.residual ? [{ data: bytes('r', size(y)), shape: y, dtype: 'u8' as const }] : []),
   ];
   const dtype = attrs.output ? ('u8' as const) : ('f32' as const);
@@ -78,11 +85,12 @@ const f32 = { output: undefined } as unknown as Partial<Int8Attrs>;
 const residual = { zero: 90, scale: 0.37 };
 const finishes: Partial<Int8Attrs>[] = [
   {},
-  { slopes: true },
+  { slopes: 'any' },
   { residual },
-  { slopes: true, residual },
+  { slopes: 'small' },
+  { slopes: 'any', residual },
   f32,
-  { ...f32, slopes: true, residual },
+  { ...f32, slopes: 'any', residual },
   { output: { zero: 0, low: 0, high: 120 } },
   { output: { zero: 40, low: 40, high: 255 } },
 ];
@@ -163,7 +171,7 @@ describe('the loops that specify them', () => {
     const attrs: Int8Attrs = {
       ...base,
       zero: 10,
-      slopes: true,
+      slopes: 'any',
       residual: { zero: 3, scale: 0.5 },
       output: { zero: 7, low: 0, high: 255 },
     };
