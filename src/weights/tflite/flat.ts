@@ -207,9 +207,18 @@ class Writer {
   }
 }
 
+/** A row as far as it is to be written: what is left out has its value by default. */
+export type Partly<T> = T extends Uint8Array | readonly number[]
+  ? T
+  : T extends readonly (infer U)[]
+    ? readonly Partly<U>[]
+    : T extends object
+      ? { readonly [K in keyof T]?: Partly<T[K]> | undefined }
+      : T;
+
 /** A file of one table. The same rows give the same bytes. */
-export function writeFlat<T extends Table>(row: Partial<Row<T>>, table: T, identifier: string): Uint8Array {
+export function writeFlat<T extends Table>(row: Partly<Row<T>>, table: T, identifier: string): Uint8Array {
   const writer = new Writer();
-  writer.builder.finish(writer.table(table, row), identifier);
+  writer.builder.finish(writer.table(table, row as Partial<Row<T>>), identifier);
   return writer.builder.asUint8Array().slice();
 }
