@@ -20,6 +20,9 @@ export { fold, type Key, keyOf, normal, permutation, uniform } from './core/rand
 export { type ByteRanges, rangesOf } from './core/ranges.ts';
 export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
+export type { Detection, Detector, Picture } from './detect/detection.ts';
+export { drawDetections } from './detect/draw.ts';
+export { type DetectorOptions, type DetectorUse, detectorOf, openDetector } from './detect/open.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
 export type { GpuOptions } from './device/gpu.ts';
 export { type DeviceName, listDevices, type OpenOptions, openDevice } from './device/open.ts';
@@ -97,7 +100,7 @@ export { decodeImage, type RgbImage } from './image/decode.ts';
 export { encodeJpeg, encodePng, type JpegOptions, type Subsampling } from './image/encode.ts';
 /** Pixel filters, from an RGB image to an RGB image. */
 export * as filters from './image/filters.ts';
-export { type ResizeMethod, resize as resizeImage } from './image/resize.ts';
+export { adaptiveMean, type ResizeMethod, resize as resizeImage } from './image/resize.ts';
 export { contactSheet, type SheetOptions } from './image/sheet.ts';
 export { DenseLayer, DenseNet, type DenseNetOptions } from './models/denseNet.ts';
 export { type Architecture, architectures, create, describeNetwork, models, networkOf } from './models/index.ts';

@@ -1,7 +1,11 @@
 /** facegrad in Node: everything of index.ts, and what needs a file system or the engine's switches. */
 import { readFile } from 'node:fs/promises';
+import type { Detector } from './detect/detection.ts';
+import { type DetectorOptions, type DetectorUse, openDetector as detectorFrom } from './detect/open.ts';
 import { type Embedder, type EmbedderOptions, loadEmbedder as fromBytes } from './evaluate/embedder.ts';
 import { ioError } from './train/checkpointFile.ts';
+import { fileSource } from './train/modelFile.ts';
+import type { WeightSource } from './weights/format.ts';
 
 export { type CatalogueEntry, catalogue, catalogueEntry } from '../datasets/catalogue.ts';
 export {
@@ -90,3 +94,12 @@ export async function loadEmbedder(
   });
   return fromBytes(bytes, { ...options, source: `weights ${source}` });
 }
+
+/**
+ * Opens a face detector: RetinaFace, MTCNN or Ultra-Light, by a path of any format that is imported (files that belong together lie
+ * side by side), or by the bytes of a file that facegrad wrote. Throws as `openDetector` of index.ts.
+ */
+export const openDetector = (
+  file: string | Uint8Array | WeightSource,
+  options: DetectorOptions & DetectorUse = {},
+): Promise<Detector> => detectorFrom(typeof file === 'string' ? fileSource(file) : file, options);

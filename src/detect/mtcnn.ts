@@ -21,13 +21,14 @@ const [cell, stride] = [12, 2];
 /** Most crops of one run. */
 const mostCrops = 64;
 
-const three: OptionSpec<readonly number[]> = {
-  ...numbers({ from: 0, to: 1 }, [0.6, 0.7, 0.7], 'least scores of P-Net, R-Net and O-Net'),
-  expects: 'three numbers from 0 to 1',
-  accepts: (x) => Array.isArray(x) && x.length === 3 && x.every((n) => typeof n === 'number' && n >= 0 && n <= 1),
+const two: OptionSpec<readonly number[]> = {
+  ...numbers({ from: 0, to: 1 }, [0.6, 0.7], 'least scores of P-Net and R-Net'),
+  expects: 'two numbers from 0 to 1',
+  accepts: (x) => Array.isArray(x) && x.length === 2 && x.every((n) => typeof n === 'number' && n >= 0 && n <= 1),
 };
 export const mtcnnOptions = {
-  thresholds: three,
+  score: number({ from: 0, to: 1 }, 0.7, "least score of a face: O-Net's"),
+  thresholds: two,
   factor: number({ from: 0.1, below: 1 }, 0.709, 'size of a picture of the pyramid over the one before'),
   minFace: whole({ from: 12 }, 20, 'smallest face that is looked for, in pixels'),
   maxSide: whole({ from: 32 }, 1280, 'longer side that larger pictures are brought down to'),
@@ -128,7 +129,7 @@ export function mtcnn(
   given: MtcnnOptions = {},
 ): Detector {
   const options = resolveOptions('mtcnn', mtcnnOptions, given);
-  const [pLeast, rLeast, oLeast] = options.thresholds as readonly [number, number, number];
+  const [pLeast, rLeast] = options.thresholds as readonly [number, number];
   const networks = (part: MtcnnPart, most: number) =>
     new SizedNetworks(
       device,
@@ -197,7 +198,7 @@ export function mtcnn(
       const { image, factors } = atMost(rgbOf(picture), options.maxSide);
       const refined = keep(await look(image, await propose(image), rnet, 24, rLeast), 0.7);
       const squares = refined.map((c) => ({ ...c, box: square(correct(c.box, c.reg, 1)) }));
-      const seen = await look(image, squares, onet, 48, oLeast);
+      const seen = await look(image, squares, onet, 48, options.score);
       const faces = seen.map((c) => {
         const w = f(f(c.box[2]! - c.box[0]!) + 1);
         const h = f(f(c.box[3]! - c.box[1]!) + 1);

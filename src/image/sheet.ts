@@ -17,13 +17,13 @@ const glyphs = new Map(
     .map((g): [string, string] => [g[0]!, g.slice(1)]),
 );
 /** Pixels that a letter takes across, and a line of text down, with the space to the next. */
-const advance = 6;
-const lineHeight = 11;
+export const advance = 6;
+export const lineHeight = 11;
 
 type Rgb = readonly [number, number, number];
 
 /** Writes text into RGB pixels, its upper left corner at (x, y). Small letters become capitals, unknown ones '?'. */
-function write(image: RgbImage, text: string, x: number, y: number, colour: Rgb): void {
+export function write(image: RgbImage, text: string, x: number, y: number, colour: Rgb): void {
   let left = x;
   for (const letter of text) {
     const rows = glyphs.get(letter) ?? (letter === ' ' ? '' : glyphs.get('?')!);
