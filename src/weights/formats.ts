@@ -2,6 +2,17 @@
 import type { WeightFormat } from './format.ts';
 import { mtcnnFormat } from './mtcnn.ts';
 import { npzFormat, safetensorsFormat } from './stateFiles.ts';
+import { tensorflowCheckpoint } from './tensorflow/checkpoint.ts';
+import { frozenGraph } from './tensorflow/frozenGraph.ts';
+import { tfjs } from './tensorflow/tfjs.ts';
 import { torchFormat } from './torch.ts';
 
-export const weightFormats: readonly WeightFormat[] = [safetensorsFormat, npzFormat, mtcnnFormat, torchFormat];
+export const weightFormats: readonly WeightFormat[] = [
+  safetensorsFormat,
+  npzFormat,
+  mtcnnFormat,
+  frozenGraph,
+  tensorflowCheckpoint,
+  tfjs,
+  torchFormat,
+];

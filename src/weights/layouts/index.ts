@@ -20,6 +20,7 @@ import { foamliu } from './foamliu.ts';
 import { facePytorchCbam, irBody, iresnet } from './irNets.ts';
 import type { GraphFit, Layout, NetworkFit, Tensors } from './layout.ts';
 import { fitted, type Loaded, load, type Place, shortened } from './load.ts';
+import { mobileFaceNetTf, slimResNetTf } from './slimNets.ts';
 import { treb1enMobileFaceNet } from './treb1enMobileFaceNet.ts';
 
 export const layouts: readonly Layout[] = [
