@@ -34,6 +34,8 @@ export const layouts: readonly Layout[] = [
   facePytorchResNet,
   facePytorchSphereNet,
   retinaFaceLayout,
+  mobileFaceNetTf,
+  slimResNetTf,
 ];
 
 export interface StateOptions {
