@@ -49,45 +49,91 @@ export interface LiteRtTensor {
   readonly shape: readonly number[];
 }
 
+/** Arrays of LiteRT's element types by number. */
+const arrays: Readonly<Record<number, (bytes: ArrayBuffer) => Numbers>> = {
+  1: (b) => new Float32Array(b),
+  2: (b) => new Int32Array(b),
+  3: (b) => new Uint8Array(b),
+  9: (b) => new Int8Array(b),
+};
+interface List {
+  size(): number;
+  // biome-ignore lint/suspicious/noExplicitAny: a list of anything
+  get(i: number): any;
+}
+const listed = <T>(list: List): T[] => Array.from({ length: list.size() }, (_, i) => list.get(i) as T);
+
 /**
  * Runs a TFLite file on the inputs, in the order of the file. Outputs by name.
- * @param inputs as many arrays as the model has inputs, or several such lists to run one after the other
+ * @param runs of one model, one after the other
  */
+export async function runLiteRtBatch(
+  model: Uint8Array,
+  runs: readonly (readonly LiteRtTensor[])[],
+): Promise<Record<string, LiteRtTensor>[]> {
+  loading ??= load();
+  const runtime = await loading;
+  // What the package wraps its bindings in does not take int8.
+  const wasm = runtime.liteRtWasm as typeof runtime.liteRtWasm & {
+    HEAPU8: Uint8Array;
+    _malloc(n: number): number;
+    _free(at: number): void;
+  };
+  const environment = runtime.getDefaultEnvironment().liteRtEnvironment;
+  const at = wasm._malloc(model.length);
+  wasm.HEAPU8.set(model, at);
+  const loaded = wasm.loadModel(environment, at, model.length);
+  const options = {
+    environment: runtime.getDefaultEnvironment(),
+    accelerator: 'wasm' as const,
+    cpuOptions: { numThreads: 1 },
+  };
+  const compiled = await wasm.compileModel(environment, loaded, options);
+  const names = listed<string>(loaded.getSignature(0).outputNames());
+  const results: Record<string, LiteRtTensor>[] = [];
+  for (const inputs of runs) {
+    const buffers = inputs.map(({ data, shape }, i) => {
+      const type = loaded.getInputTensorType(0, i);
+      const expected = [...listed<number>(type.layout().dimensions()), type.bytes()];
+      if (`${expected}` !== `${[...shape, data.byteLength]}`)
+        throw new Error(`LiteRT: expected an input of sizes and bytes ${expected}, got ${[...shape, data.byteLength]}`);
+      const buffer = wasm.LiteRtTensorBuffer.createManaged(
+        environment,
+        wasm.LiteRtTensorBufferType.HOST_MEMORY,
+        type,
+        data.byteLength,
+      );
+      const to = buffer.lock(wasm.LiteRtTensorBufferLockMode.WRITE);
+      wasm.HEAPU8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), to);
+      buffer.unlock();
+      return buffer;
+    });
+    const outputs = await compiled.run(0, buffers);
+    results.push(
+      Object.fromEntries(
+        outputs.map((buffer, i) => {
+          const type = buffer.tensorType();
+          const from = buffer.lock(wasm.LiteRtTensorBufferLockMode.READ);
+          const bytes = wasm.HEAPU8.slice(from, from + buffer.packedSize());
+          buffer.unlock();
+          const shape = listed<number>(type.layout().dimensions());
+          return [names[i]!, { data: arrays[type.elementType().value]!(bytes.buffer), shape }];
+        }),
+      ),
+    );
+    for (const buffer of [...buffers, ...outputs]) buffer.delete();
+  }
+  compiled.delete();
+  loaded.delete();
+  wasm._free(at);
+  return results;
+}
+
+/** As `runLiteRtBatch`, once. */
 export async function runLiteRt(
   model: Uint8Array,
   inputs: readonly LiteRtTensor[],
 ): Promise<Record<string, LiteRtTensor>> {
   const [made] = await runLiteRtBatch(model, [inputs]);
   return made!;
-}
-
-/** As `runLiteRt`, several times with one model. */
-export async function runLiteRtBatch(
-  model: Uint8Array,
-  runs: readonly (readonly LiteRtTensor[])[],
-): Promise<Record<string, LiteRtTensor>[]> {
-  loading ??= load();
-  await loading;
-  const { loadAndCompile, Tensor } = await import('@litertjs/core');
-  const compiled = await loadAndCompile(model, { accelerator: 'wasm' });
-  try {
-    const results: Record<string, LiteRtTensor>[] = [];
-    for (const inputs of runs) {
-      const tensors = inputs.map((t) => new Tensor(t.data as Float32Array<ArrayBuffer>, [...t.shape]));
-      const outputs = await compiled.run(tensors);
-      const names = compiled.getOutputDetails().map((d) => d.name);
-      results.push(
-        Object.fromEntries(
-          outputs.map((t, i) => [
-            names[i]!,
-            { data: t.toTypedArray().slice() as Numbers, shape: [...t.type.layout.dimensions] },
-          ]),
-        ),
-      );
-      for (const t of [...tensors, ...outputs]) t.delete();
-    }
-    return results;
-  } finally {
-    compiled.delete();
-  }
 }

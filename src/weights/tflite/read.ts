@@ -12,6 +12,14 @@ import { TfliteFile, type TfliteNode } from './model.ts';
 import { convert, converters, isValue, type Operand } from './operators.ts';
 import { type BuiltinName, tensorTypes, typeNames } from './schema.ts';
 
+export interface ReadTfliteOptions extends ReadOptions {
+  /**
+   * Activations that the file keeps in 8 bits are rounded to its steps, so that results are those of the file to a step here
+   * and there. Such a graph is to be looked at, not trained. Default false.
+   */
+  readonly rounding?: boolean | undefined;
+}
+
 /** Types of tensors that operators may compute, as float32. */
 const computed: ReadonlySet<number> = new Set([tensorTypes.f32, tensorTypes.f16, tensorTypes.i8, tensorTypes.u8]);
 
@@ -20,16 +28,21 @@ const computed: ReadonlySet<number> = new Set([tensorTypes.f32, tensorTypes.f16,
  * @param name what errors call it
  * @throws DataError for what is none, is damaged, or holds what is not supported, naming all of that
  */
-export function readTflite(bytes: Uint8Array, name: string, { inputSize }: ReadOptions = {}): GraphFile {
+export function readTflite(
+  bytes: Uint8Array,
+  name: string,
+  { inputSize, rounding = false }: ReadTfliteOptions = {},
+): GraphFile {
   const file: TfliteFile = new TfliteFile(bytes, name);
   refuseUnknown(file);
   const builder = new GraphBuilder();
   const values = new Map<number, Operand>();
+  const round = (x: Operand, i: number) => (rounding && isValue(x) ? rounded(file, builder, x, i) : x);
   for (const [input, i] of file.inputs) {
     const { type } = file.tensors[i]!;
     if (!computed.has(type))
       file.fail(`input ${input} holds ${typeNames[type] ?? type}`, 'Inputs of FLOAT32, INT8 and UINT8 are read.');
-    values.set(i, builder.input(input, inputShape(file, i, inputSize)));
+    values.set(i, round(builder.input(input, inputShape(file, i, inputSize)), i));
   }
   const operand = (i: number | undefined): Operand | undefined => {
     if (i === undefined) return undefined;
@@ -42,7 +55,7 @@ export function readTflite(bytes: Uint8Array, name: string, { inputSize }: ReadO
     const made = apply(file, builder, node, node.inputs.map(operand));
     node.outputs.forEach((i, k) => {
       const value = made[k];
-      if (value) values.set(i, value);
+      if (value) values.set(i, round(value, i));
     });
   }
   const outputs: Record<string, Value> = {};
@@ -85,6 +98,19 @@ function apply(
     if (error instanceof DataError && !error.message.startsWith(file.name)) return fail(error.message);
     throw error;
   }
+}
+
+/** The nearest of the numbers that a tensor of 8 bits can hold. */
+function rounded(file: TfliteFile, builder: GraphBuilder, x: Value, i: number): Value {
+  const { type, quantization } = file.tensors[i]!;
+  const signed = type === tensorTypes.i8;
+  if ((!signed && type !== tensorTypes.u8) || quantization?.scale.length !== 1) return x;
+  const scale = quantization.scale[0]!;
+  const zero = quantization.zeroPoint[0] ?? 0;
+  const least = (signed ? -128 : 0) - zero;
+  const steps = builder.apply('round', [builder.apply('div', [x], { value: scale }, 'steps')], {}, 'rounded');
+  const inside = builder.apply('clamp', [steps], { min: least, max: least + 255 }, 'inside');
+  return builder.apply('mul', [inside], { value: scale }, 'scaled');
 }
 
 /** Every operator and type that is not read, in one error. */
