@@ -7,6 +7,7 @@
  */
 import { DataError, UsageError } from '../core/errors.ts';
 import { entryOf } from '../core/options.ts';
+import { detectorFacts } from '../models/detectors/recognise.ts';
 import { graphNetwork } from '../models/graph/network.ts';
 import { describeNetwork } from '../models/index.ts';
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
@@ -91,14 +92,24 @@ export async function importModel(source: WeightSource, options: ImportOptions =
           `${source.name}: expected no ${key}, got '${options[key]}': a ${format.name} file holds its network\nLeave it out.`,
         );
     const network = graphNetwork(file.graph, source.name);
-    network.preprocessing = { ...network.preprocessing, ...file.preprocessing, ...preprocessing };
+    const detector = detectorFacts(network);
+    network.preprocessing = {
+      ...network.preprocessing,
+      ...detector.preprocessing,
+      ...file.preprocessing,
+      ...preprocessing,
+    };
     return {
       network,
       format: format.name,
       missing: [],
       unexpected: [],
-      notes: file.notes,
-      metadata: { importedFrom: `${baseName(source.name)} (${format.name})`, ...file.metadata },
+      notes: [...file.notes, ...detector.notes],
+      metadata: {
+        importedFrom: `${baseName(source.name)} (${format.name})`,
+        ...detector.metadata,
+        ...file.metadata,
+      },
     };
   }
   const { network, report } = networkFromState(
@@ -112,14 +123,18 @@ export async function importModel(source: WeightSource, options: ImportOptions =
     source.name,
   );
   network.preprocessing = { ...network.preprocessing, ...preprocessing };
+  const detector = detectorFacts(network);
   return {
     network,
     format: format.name,
     layout: report.layout,
     missing: report.missing,
     unexpected: report.unexpected,
-    notes: [...file.notes, ...report.notes],
-    metadata: { importedFrom: `${baseName(source.name)} (${format.name}, ${report.layout})` },
+    notes: [...file.notes, ...report.notes, ...detector.notes],
+    metadata: {
+      importedFrom: `${baseName(source.name)} (${format.name}, ${report.layout})`,
+      ...detector.metadata,
+    },
   };
 }
 

@@ -6,9 +6,9 @@
  */
 import type { Shape } from '../../core/shape.ts';
 import { placeholder, TraceContext } from '../../plan/trace.ts';
-import type { GraphNetwork } from '../graph/network.ts';
+import { GraphNetwork } from '../graph/network.ts';
 import type { GraphSpec } from '../graph/spec.ts';
-import type { Preprocessing } from '../network.ts';
+import type { FaceNetwork, Preprocessing } from '../network.ts';
 
 /** A detector and, by what they are, the names of its outputs. */
 export type DetectorGraph =
@@ -59,6 +59,22 @@ export function recogniseDetector(network: GraphNetwork): DetectorGraph | undefi
   if (boxes === undefined || scores === undefined) return undefined;
   if (outputs.size === 2) return { kind: 'ultraface', scores, boxes };
   return points === undefined ? undefined : { kind: 'retinaface', loc: boxes, conf: scores, lm: points };
+}
+
+/** What a model's file says of a detector, and what a user should know; nothing of other networks. */
+export function detectorFacts(network: FaceNetwork): {
+  readonly preprocessing?: Omit<Preprocessing, 'inputSize'>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly notes: readonly string[];
+} {
+  const found = network instanceof GraphNetwork ? recogniseDetector(network) : undefined;
+  if (!found) return { metadata: {}, notes: [] };
+  const names = { retinaface: 'RetinaFace', mtcnn: 'MTCNN', ultraface: 'Ultra-Light' };
+  return {
+    preprocessing: detectorPreprocessing[found.kind],
+    metadata: { detector: found.kind },
+    notes: [`a face detector, ${names[found.kind]}: facegrad detect takes it`],
+  };
 }
 
 /** The operator that makes an output, moves of its axes left out. */
