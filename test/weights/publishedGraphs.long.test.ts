@@ -12,7 +12,7 @@ import {
   publishedSource,
 } from '../helpers/published.ts';
 
-describe.skipIf(!published).runIf(runGpu)('insightface-y1 gives the golden embeddings on WebGPU', () => {
+describe.runIf(published && runGpu)('insightface-y1 gives the golden embeddings on WebGPU', () => {
   it.each([
     ['MXNet', mxnetFormat, 'model-0000.params'],
     ['ncnn', ncnnFormat, 'mobilefacenet.param'],

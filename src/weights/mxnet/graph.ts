@@ -118,6 +118,8 @@ export function graphOfSymbol(
       ]);
       continue;
     }
+    if (!node.inputs.length)
+      throw new DataError(`${file}: ${node.name} (${node.op}): expected at least one value\nThe symbol is damaged.`);
     const inputs = node.inputs.map(([from, output]) => {
       const value = made.get(from)?.[output];
       if (value) return value;

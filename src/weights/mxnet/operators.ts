@@ -38,7 +38,7 @@ const unary =
 const binary =
   (op: string): Operator =>
   ({ graph, inputs, name }) =>
-    graph.binary(op, inputs[0]!, inputs[1]!, name);
+    graph.binary(op, inputs[0]!, inputs[1] ?? unsupported('an operator of two values with one'), name);
 const scalar =
   (op: string, reversed = false): Operator =>
   (call) =>

@@ -73,5 +73,9 @@ export function graphOfLayers(
       `${bin.name}: expected the file to end with its last layer, but ${weights.left} bytes follow\nIt belongs to another .param file, or is damaged.`,
     );
   const outputs = [...values.keys()].filter((v) => !read.has(v));
+  if (!outputs.length)
+    throw new DataError(
+      `${file}: expected a layer whose value no other reads, got none\nThe file is cut off or damaged.`,
+    );
   return builder.finish(Object.fromEntries(outputs.map((v) => [v, outOf(graph, values.get(v)!)])));
 }

@@ -32,6 +32,11 @@ const unsupported = (what: string): never => {
 
 const floatMax = 3.4028234663852886e38;
 
+/** The second of a layer's values. */
+function second({ inputs }: Pick<Call, 'inputs'>): Ordered {
+  return inputs[1] ?? unsupported('a layer of two values with one');
+}
+
 /** What acts on each number leaves a flattened map one, so that a dense layer behind finds it. */
 function each(
   op: string,
@@ -160,10 +165,11 @@ function batchNorm({ graph, name, params, inputs, weights }: Call): Ordered {
 }
 
 /** A number per channel, times and plus. */
-function scale({ graph, name, params, inputs, weights }: Call): Ordered {
+function scale(call: Call): Ordered {
+  const { graph, name, params, inputs, weights } = call;
   const n = params.whole(0);
   const x = inputs[0]!;
-  if (n === -233) return graph.binary('mul', x, channelsOf(graph, inputs[1]!, x.shape.length), name);
+  if (n === -233) return graph.binary('mul', x, channelsOf(graph, second(call), x.shape.length), name);
   const along = (t: HostTensor) => graph.given(host(t.data, channelShape(n, x.shape.length)), name);
   const scaled = graph.binary('mul', x, along(weights.plain(n)), name);
   return params.whole(1) ? graph.binary('add', scaled, along(weights.plain(n)), `${name}.shift`) : scaled;
@@ -183,7 +189,7 @@ function binaryOp(call: Call): Ordered {
   const op = binaries[kind] ?? unsupported(`BinaryOp ${kind}`);
   const reversed = kind >= 7;
   if (params.whole(1)) return each(op, call, inputs[0]!, { value: params.real(2), reversed });
-  const rank = Math.max(inputs[0]!.shape.length, inputs[1]!.shape.length);
+  const rank = Math.max(inputs[0]!.shape.length, second(call).shape.length);
   const [a, b] = inputs.map((x) => channelsOf(graph, x, rank)) as [Ordered, Ordered];
   return reversed ? graph.binary(op, b, a, name) : graph.binary(op, a, b, name);
 }

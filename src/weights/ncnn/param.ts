@@ -25,14 +25,15 @@ export class NcnnParams {
   whole(key: number, fallback = 0): number {
     return this.all(key, 'getInt32')[0] ?? fallback;
   }
+  /** ncnn reads numbers as float32. */
   real(key: number, fallback = 0): number {
-    return this.all(key, 'getFloat32')[0] ?? fallback;
+    return Math.fround(this.all(key, 'getFloat32')[0] ?? fallback);
   }
   wholes(key: number): readonly number[] {
     return this.all(key, 'getInt32');
   }
   reals(key: number): readonly number[] {
-    return this.all(key, 'getFloat32');
+    return this.all(key, 'getFloat32').map(Math.fround);
   }
 }
 
