@@ -5,6 +5,7 @@ import { npzFormat, safetensorsFormat } from './stateFiles.ts';
 import { tensorflowCheckpoint } from './tensorflow/checkpoint.ts';
 import { frozenGraph } from './tensorflow/frozenGraph.ts';
 import { tfjs } from './tensorflow/tfjs.ts';
+import { tfliteFormat } from './tflite.ts';
 import { torchFormat } from './torch.ts';
 
 export const weightFormats: readonly WeightFormat[] = [
@@ -14,5 +15,6 @@ export const weightFormats: readonly WeightFormat[] = [
   frozenGraph,
   tensorflowCheckpoint,
   tfjs,
+  tfliteFormat,
   torchFormat,
 ];

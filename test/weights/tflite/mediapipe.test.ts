@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
 import { DataError } from '../../../src/core/errors.ts';
-import { tfliteFormat } from '../../../src/weights/tflite/format.ts';
 import { readTflite } from '../../../src/weights/tflite/read.ts';
+import { tfliteFormat } from '../../../src/weights/tflite.ts';
 import { expectAgreement, noise } from './agree.ts';
 
 const require = createRequire(import.meta.url);
