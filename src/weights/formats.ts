@@ -1,6 +1,8 @@
 /** The registry of formats of weights that are read. The first that knows a file reads it. */
 import type { WeightFormat } from './format.ts';
 import { mtcnnFormat } from './mtcnn.ts';
+import { mxnetFormat } from './mxnet.ts';
+import { ncnnFormat } from './ncnn.ts';
 import { npzFormat, safetensorsFormat } from './stateFiles.ts';
 import { tensorflowCheckpoint } from './tensorflow/checkpoint.ts';
 import { frozenGraph } from './tensorflow/frozenGraph.ts';
@@ -16,5 +18,7 @@ export const weightFormats: readonly WeightFormat[] = [
   tensorflowCheckpoint,
   tfjs,
   tfliteFormat,
+  mxnetFormat,
+  ncnnFormat,
   torchFormat,
 ];
