@@ -39,6 +39,12 @@ export {
   loadEmbedder,
 } from './evaluate/embedder.ts';
 export { auc, eer, type RocCurve, roc, valAtFar } from './evaluate/metrics.ts';
+export {
+  detectPreprocessing,
+  type Normalisation,
+  normalisations,
+  type PreprocessingTrial,
+} from './evaluate/preprocessing.ts';
 export { htmlReport, type Report } from './evaluate/report.ts';
 export {
   combineFlip,
@@ -194,6 +200,15 @@ export {
   type ValueRange,
 } from './quant/calibrate.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
+export type { GraphFile, ImportedFile, StateFile, WeightFormat, WeightSource } from './weights/format.ts';
+export { weightFormats } from './weights/formats.ts';
+export {
+  bytesSource,
+  type ImportedModel,
+  type ImportOptions,
+  importModel,
+  modelBytes,
+} from './weights/import.ts';
 export {
   describeNpy,
   type MatrixRows,

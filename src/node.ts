@@ -63,6 +63,7 @@ export {
   type RateRange,
   type RateReading,
 } from './train/findRate.ts';
+export { fileSource, importFile } from './train/modelFile.ts';
 export { parseRecipe, type Recipe, type RecipeChanges, recipeNames, resolveRecipe } from './train/recipe.ts';
 export { readRecipe } from './train/recipeFile.ts';
 export { recipeDifferences, recipeYaml } from './train/recipeText.ts';

@@ -89,17 +89,31 @@ async function detect(network: FaceNetwork, folder: string, flags: ImportFlags):
   }
 }
 
-/** Where trials are as good as equal, the best is a guess. */
-const closeTo = (a: PreprocessingTrial, b: PreprocessingTrial) => a.separation - b.separation < 0.02 * a.separation;
+/** Trials that are nearly as good as the best, so that chance may have decided. */
+const nearest = ([best, ...others]: readonly PreprocessingTrial[]) =>
+  others.filter((t) => best!.separation - t.separation < 0.02 * best!.separation);
+
+/** Factors that differ by less than a hundredth give the same embeddings but for a cosine of some millionths. */
+const alike = (a: PreprocessingTrial, b: PreprocessingTrial): boolean => {
+  const numbers = ({ preprocessing: { mean, scale } }: PreprocessingTrial) => [mean, scale].flat() as number[];
+  const [x, y] = [numbers(a), numbers(b)];
+  return (
+    a.preprocessing.colourOrder === b.preprocessing.colourOrder &&
+    x.length === y.length &&
+    x.every((v, i) => Math.abs(v - y[i]!) <= 0.01 * Math.abs(v))
+  );
+};
 
 function showTrials(trials: readonly PreprocessingTrial[]): void {
   print('Preparations tried (area under the ROC of all pairs; distance of same and different people in deviations):');
   for (const t of trials.slice(0, 6)) print(`  ${t.auc.toFixed(4)}  ${t.separation.toFixed(3).padStart(6)}  ${t.name}`);
-  const [best, ...others] = trials;
-  const near = others.filter((t) => closeTo(best!, t));
-  if (near.length)
+  const near = nearest(trials);
+  const same = near.filter((t) => alike(trials[0]!, t));
+  const other = near.filter((t) => !same.includes(t));
+  for (const t of same) print(`note: '${t.name}' is the same within a hundredth; either serves.`);
+  for (const t of other)
     print(
-      `warning: ${near.map((t) => `'${t.name}'`).join(', ')} ${near.length > 1 ? 'are' : 'is'} as good within 2 %: look up what the network was trained with, or give more pictures.`,
+      `warning: '${t.name}' is as good within 2 %: look up what the network was trained with, or give more pictures.`,
     );
 }
 
@@ -117,8 +131,8 @@ function describe({ network, format, layout, notes, missing, unexpected }: Impor
     ['in the file but not in the network', unexpected],
   ] as const)
     for (const name of names) print(`${what}: ${name}`);
-  const { preprocessing: known } = { preprocessing: preprocessingOf(flags) };
-  if (Object.keys(known).length === 0 && flags.detectPreprocessing === undefined && network.architecture === 'graph')
+  const stated = Object.keys(preprocessingOf(flags)).length > 0;
+  if (!stated && flags.detectPreprocessing === undefined && layout === undefined)
     print(
       'note: how pictures are prepared is as the file says, or pixels as they are; --detect-preprocessing FOLDER tries what is usual, --colour, --mean and --scale set it',
     );

@@ -5,10 +5,14 @@
  * that under which pictures of one person are the least like those of others. What is measured is the area under the ROC of
  * all pairs, and d' (the distance of the two means in standard deviations), which still tells where the area is full.
  */
-import { UsageError } from '../core/errors.ts';
+import { compile } from '../compile.ts';
+import { ShapeError, UsageError } from '../core/errors.ts';
+import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
+import * as E from '../expr/nodes.ts';
+import type { RgbImage } from '../image/jpeg.ts';
 import type { FaceNetwork, PerColour, Preprocessing } from '../models/network.ts';
-import { embedderOf, type FaceImage } from './embedder.ts';
+import { elementwise } from '../ops/pointwise.ts';
 import { auc, roc } from './metrics.ts';
 import { unitRows } from './verification.ts';
 
@@ -82,15 +86,15 @@ export function separationOf(embeddings: Float32Array, dim: number, labels: read
 }
 
 /**
- * Tries the preparations in use on pictures of known people, the best first. The network's own preprocessing is left as it
- * was; its input size is kept.
+ * Tries the preparations in use on pictures of known people, the best first. The network is left as it was.
+ * @param images in the network's size
  * @param labels whose face each picture shows; two people with two pictures each are the least
  * @param onTrial called after each with how many are done, of how many
  * @throws UsageError for too few pictures
  */
 export async function detectPreprocessing(
   network: FaceNetwork,
-  images: readonly FaceImage[],
+  images: readonly RgbImage[],
   labels: readonly number[],
   device: Device,
   onTrial: (done: number, total: number) => void = () => {},
@@ -100,27 +104,70 @@ export async function detectPreprocessing(
     throw new UsageError(
       `detectPreprocessing: expected pictures of at least two people, some with two or more, got ${images.length} of ${people.size}\nTen people with five pictures each tell enough.`,
     );
-  const own = network.preprocessing;
-  const trials: PreprocessingTrial[] = [];
+  const { preprocessing: own } = network;
   const candidates = normalisations.flatMap((n) =>
     (['RGB', 'BGR'] as const).map((colourOrder) => ({ ...n, colourOrder })),
   );
+  // One plan for all: what differs comes in as numbers.
+  const run = compile(
+    ({ images: pixels, mean, scale }, ctx) => ({
+      y: network.call(
+        elementwise('preprocess', E.mul(E.sub(E.input(0), E.input(1)), E.input(2)), [pixels!, mean!, scale!]),
+        ctx,
+      ),
+    }),
+    { device },
+  );
+  const inRgb = batchesOf(images, own.inputSize);
+  const inBgr = inRgb.map(swapped);
+  const trials: PreprocessingTrial[] = [];
   try {
-    for (const { name, mean, scale, colourOrder } of candidates) {
+    for (const { name, colourOrder, ...numbers } of candidates) {
       const inOrder = (v: PerColour) => (colourOrder === 'BGR' ? reversed(v) : v);
-      const preprocessing: Preprocessing = { ...own, colourOrder, mean: inOrder(mean), scale: inOrder(scale) };
-      network.preprocessing = preprocessing;
-      const embedder = embedderOf(network, device);
-      const embeddings = await embedder.embed(images).finally(() => embedder.dispose());
+      const [mean, scale] = [inOrder(numbers.mean), inOrder(numbers.scale)];
+      const three = (v: PerColour) => host(Float32Array.from([v, v, v].flat().slice(0, 3)), [3]);
+      const rows: number[] = [];
+      for (const batch of colourOrder === 'RGB' ? inRgb : inBgr) {
+        const { y } = await run({ images: batch, mean: three(mean), scale: three(scale) });
+        for (const v of y!.data) rows.push(v);
+      }
+      const dim = network.options.embeddingSize;
+      const embeddings = Float32Array.from(rows.slice(0, labels.length * dim));
       trials.push({
         name: `${colourOrder}, ${name}`,
-        preprocessing,
-        ...separationOf(embeddings, embedder.embeddingSize, labels),
+        preprocessing: { ...own, colourOrder, mean, scale },
+        ...separationOf(embeddings, dim, labels),
       });
       onTrial(trials.length, candidates.length);
     }
   } finally {
-    network.preprocessing = own;
+    run.dispose();
   }
   return trials.sort((a, b) => b.separation - a.separation);
+}
+
+const batchSize = 16;
+
+/** Images of the network's size in batches, the last one filled up. */
+function batchesOf(images: readonly RgbImage[], [height, width]: readonly [number, number]): HostTensor[] {
+  const bytes = 3 * height * width;
+  const wrong = images.find((i) => i.width !== width || i.height !== height || i.data.length !== bytes);
+  if (wrong)
+    throw new ShapeError(
+      `detectPreprocessing: expected RGB images of ${width}x${height}, got one of ${wrong.width}x${wrong.height}\nCut or scale them first.`,
+    );
+  return Array.from({ length: Math.ceil(images.length / batchSize) }, (_, b) => {
+    const data = new Uint8Array(batchSize * bytes);
+    images.slice(b * batchSize, (b + 1) * batchSize).forEach((image, i) => {
+      data.set(image.data, i * bytes);
+    });
+    return host(data, [batchSize, height, width, 3]);
+  });
+}
+
+/** Red for blue. */
+function swapped({ data, shape }: HostTensor): HostTensor {
+  const out = (data as Uint8Array).slice();
+  for (let i = 0; i < out.length; i += 3) [out[i], out[i + 2]] = [out[i + 2]!, out[i]!];
+  return host(out, shape);
 }
