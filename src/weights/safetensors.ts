@@ -48,6 +48,26 @@ export function halfToFloat(h: number): number {
 }
 
 const word = new DataView(new ArrayBuffer(4));
+
+/** The nearest half, ties to even. Throws where a finite number is too large for one. */
+export function floatToHalf(x: number): number {
+  word.setFloat32(0, x);
+  const bits = word.getUint32(0);
+  const sign = (bits >>> 16) & 0x8000;
+  const size = bits & 0x7fffffff;
+  if (size >= 0x7f800000) return sign | 0x7c00 | (size > 0x7f800000 ? 0x200 : 0);
+  // 65520 and more would round to infinity.
+  if (size >= 0x477ff000)
+    throw new UsageError(`half precision: expected numbers up to 65504, got ${x}\nKeep this tensor in float32.`);
+  // Below 2^-14 halves are multiples of 2^-24; adding 1/2 in float32 rounds to those.
+  if (size < 0x38800000) {
+    word.setUint32(0, size);
+    word.setFloat32(0, word.getFloat32(0) + 0.5);
+    return sign | (word.getUint32(0) - 0x3f000000);
+  }
+  return sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
+}
+
 /** A bfloat16 is the upper half of an f32. */
 function bfloat(v: DataView, at: number): number {
   word.setUint32(0, v.getUint16(at, true) << 16);
@@ -229,19 +249,31 @@ export function readSafetensors(bytes: Uint8Array, name = 'safetensors file'): S
   return { tensors, metadata: Object.fromEntries(metadata) };
 }
 
+export interface SafetensorsOptions {
+  /** Tensors of float32 to be kept as F16, each number the nearest half. Default none. */
+  readonly half?: (name: string, tensor: HostTensor) => boolean;
+}
+
+const isBytes = (t: HostTensor): boolean => t.dtype === 'i32' && t.storage === 'I8';
+
 /**
  * The bytes of a safetensors file. The same content gives the same bytes: four-byte tensors first, then by name (so every
  * tensor is aligned to its element), keys sorted, the header padded with spaces to a multiple of 8.
- * @param tensors by name; f32, i32, u8 and bool are written as F32, I32, U8 and BOOL
+ * @param tensors by name; f32, i32, u8 and bool are written as F32, I32, U8 and BOOL, i32 whose `storage` is I8 as that
  * @param metadata strings kept in `__metadata__`
  * @throws UsageError when a shape and its data disagree, or a name is not well-formed text
  */
 export function writeSafetensors(
   tensors: Iterable<readonly [string, HostTensor]>,
   metadata: Readonly<Record<string, string>> = {},
+  { half = () => false }: SafetensorsOptions = {},
 ): Uint8Array {
+  const isHalf = new Map<string, boolean>();
+  const sizeOf = (key: string, t: HostTensor) => (isHalf.get(key) ? 2 : isBytes(t) ? 1 : bytesOf(t.dtype));
+  const all = [...tensors];
+  for (const [key, t] of all) isHalf.set(key, t.dtype === 'f32' && half(key, t));
   const byCode = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  const sorted = [...tensors].sort(([a, s], [b, t]) => bytesOf(t.dtype) - bytesOf(s.dtype) || byCode(a, b));
+  const sorted = all.sort(([a, s], [b, t]) => sizeOf(b, t) - sizeOf(a, s) || byCode(a, b));
   const header: [string, unknown][] = [];
   const notes = Object.entries(metadata).sort(([a], [b]) => byCode(a, b));
   for (const s of [...notes.flat(), ...sorted.map(([key]) => key)]) {
@@ -265,8 +297,15 @@ export function writeSafetensors(
           `came ${t.data.constructor.name} of ${t.data.length}.\nPass data of the shape's element count and type.`,
       );
     }
-    const end = at + t.data.byteLength;
-    header.push([key, { dtype: written[t.dtype], shape: t.shape, data_offsets: [at, end] }]);
+    const large = isBytes(t) ? t.data.find((x) => x < -128 || x > 127) : undefined;
+    if (large !== undefined) {
+      throw new UsageError(
+        `writeSafetensors: tensor ${show(key)}: expected numbers from -128 to 127 to store as I8, came ${large}.\nLeave its storage out.`,
+      );
+    }
+    const end = at + sizeOf(key, t) * t.data.length;
+    const type = isHalf.get(key) ? 'F16' : isBytes(t) ? 'I8' : written[t.dtype];
+    header.push([key, { dtype: type, shape: t.shape, data_offsets: [at, end] }]);
     at = end;
   }
   // Pairs, not an object: an object would move names that look like integers to the front.
@@ -283,9 +322,18 @@ export function writeSafetensors(
   out.set(text, 8);
   out.fill(0x20, 8 + text.length, 8 + length);
   at = 8 + length;
-  for (const [, { data }] of sorted) {
-    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
-    at += data.byteLength;
+  const view = new DataView(out.buffer);
+  for (const [key, t] of sorted) {
+    const data = isBytes(t) ? Int8Array.from(t.data) : t.data;
+    if (isHalf.get(key))
+      for (const x of data) {
+        view.setUint16(at, floatToHalf(x), true);
+        at += 2;
+      }
+    else {
+      out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+      at += data.byteLength;
+    }
   }
   return out;
 }
