@@ -47,7 +47,8 @@ export const arcfaceTorchMbf: Layout = {
       preprocessing: { colourOrder: 'RGB', ...halves },
       nameOf: pytorchNames((ours) => {
         const unit = /^blocks\.(\d+)\.(\w+)\.(.*)$/.exec(ours);
-        if (unit) return `${units[Number(unit[1])]}.layers.${parts.indexOf(unit[2]!)}.${block(unit[3]!)}`;
+        if (unit)
+          return `${units[Number(unit[1])] ?? `blocks.${unit[1]}`}.layers.${parts.indexOf(unit[2]!)}.${block(unit[3]!)}`;
         if (ours.startsWith('embedding.'))
           return renamer({ 'embedding.fc': 'features.layers.2', 'embedding.bn': 'features.layers.3' })(ours);
         const [first, ...rest] = ours.split('.');

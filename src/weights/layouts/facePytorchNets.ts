@@ -68,7 +68,7 @@ export const facePytorchResNet: Layout = {
       flattened: { 'output.fc.weight': [h, w] },
       nameOf: pytorchNames((ours) => {
         const unit = /^units\.(\d+)\.(.*)$/.exec(ours);
-        return unit ? `${paths[Number(unit[1])]}.${inner(unit[2]!)}` : outer(ours);
+        return unit ? `${paths[Number(unit[1])] ?? `units.${unit[1]}`}.${inner(unit[2]!)}` : outer(ours);
       }),
       notes: [colourNote('Face_Pytorch')],
     };

@@ -128,7 +128,7 @@ function resLayerFit(tensors: Tensors, paths: readonly string[], project: string
     preprocessing: { colourOrder: 'BGR', ...halves },
     nameOf: pytorchNames((ours) => {
       const unit = /^units\.(\d+)\.(.*)$/.exec(ours);
-      return unit ? `${paths[Number(unit[1])]}.${inner(unit[2]!)}` : outer(ours);
+      return unit ? `${paths[Number(unit[1])] ?? `units.${unit[1]}`}.${inner(unit[2]!)}` : outer(ours);
     }),
     notes: [colourNote(project)],
   };
@@ -193,7 +193,7 @@ export const iresnet: Layout = {
       preprocessing: { colourOrder: 'RGB', ...halves },
       nameOf: pytorchNames((ours) => {
         const unit = /^units\.(\d+)\.(.*)$/.exec(ours);
-        return unit ? `${paths[Number(unit[1])]}.${iresnetInner(unit[2]!)}` : iresnetOuter(ours);
+        return unit ? `${paths[Number(unit[1])] ?? `units.${unit[1]}`}.${iresnetInner(unit[2]!)}` : iresnetOuter(ours);
       }),
     };
   },

@@ -47,7 +47,7 @@ export const treb1enMobileFaceNet: Layout = {
       preprocessing: { colourOrder: 'BGR', ...halves },
       nameOf: pytorchNames((ours) => {
         const unit = /^blocks\.(\d+)\.(.*)$/.exec(ours);
-        return unit ? `${units[Number(unit[1])]}.${inner(unit[2]!)}` : outer(ours);
+        return unit ? `${units[Number(unit[1])] ?? `blocks.${unit[1]}`}.${inner(unit[2]!)}` : outer(ours);
       }),
       notes: [colourNote('InsightFace_Pytorch')],
     };
