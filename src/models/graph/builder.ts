@@ -194,19 +194,11 @@ export class GraphBuilder {
 
 /** Whether every output of a batch of two is two of what one image gives. */
 function takesBatches(spec: GraphSpec): boolean {
-  const network = new GraphNetwork(spec);
-  const shapesAt = (n: number) =>
-    [
-      ...network
-        .outputs(
-          spec.inputs.map((i) => placeholder(i.name, { shape: [n, ...i.shape], dtype: 'f32' })),
-          new TraceContext(false),
-        )
-        .values(),
-    ].map((t) => t.shape);
+  const at = (n: number) => spec.inputs.map((i) => placeholder(i.name, { shape: [n, ...i.shape], dtype: 'f32' }));
   try {
-    const one = shapesAt(1);
-    return shapesAt(2).every((s, i) => sameShape(s, [2, ...one[i]!.slice(1)]) && one[i]![0] === 1);
+    const network = new GraphNetwork(spec);
+    const [one, two] = [1, 2].map((n) => [...network.outputs(at(n), new TraceContext(false)).values()]);
+    return two!.every((y, i) => sameShape(y.shape, [2, ...one![i]!.shape.slice(1)]) && one![i]!.shape[0] === 1);
   } catch (error) {
     if (error instanceof ShapeError || error instanceof UsageError) return false;
     throw error;

@@ -180,6 +180,14 @@ function gelu(node: OnnxNode): Ordered {
   return graph.binary('mul', x, times(node, graph.unary('add', bent, { value: 1 }, path), 0.5), path);
 }
 
+/** The remainder, with the sign of the divisor, or with `fmod` of the dividend. */
+function mod(node: OnnxNode): Numbers {
+  const [a, b] = [0, 1].map((i) => node.numbers(i, 'an operand')) as [Numbers, Numbers];
+  if (a.type === 'int' && b.data.includes(0)) node.fail('a divisor other than 0');
+  const fmod = node.int('fmod', 0) !== 0;
+  return combine([a, b], a.type, (x, y) => (fmod ? x % y : x - y * Math.floor(x / y)));
+}
+
 const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 const even = (x: number) => {
   const low = Math.floor(x);
@@ -243,5 +251,5 @@ export const arithmeticOperators: readonly OnnxOperator[] = [
   known('And', 'bool', (a, b) => Number(!!a && !!b)),
   known('Or', 'bool', (a, b) => Number(!!a || !!b)),
   known('Where', undefined, (c, a, b) => (c ? a! : b!), 9),
-  known('Mod', undefined, (a, b) => a! - b! * Math.floor(a! / b!), 10),
+  { name: 'Mod', opsets: [10, latest], limits: 'of known numbers', map: mod },
 ];

@@ -41,7 +41,7 @@ const floats: readonly (number | undefined)[] = [
 ];
 
 /** Whether images of sizes a, b, c hold their channels last: TensorFlow's converter writes such. */
-const isChannelsLast = ([a, , c]: readonly (number | undefined)[]): boolean =>
+export const isChannelsLast = ([a, , c]: readonly (number | undefined)[]): boolean =>
   (c === 1 || c === 3) && a !== 1 && a !== 3;
 
 /**

@@ -210,18 +210,20 @@ function globalPool(node: OnnxNode): Ordered {
   return node.graph.reduce(node.type === 'GlobalMaxPool' ? 'max' : 'mean', x, places(x), true, node.path);
 }
 
-/** (x − mean)/sqrt(variance + eps) over axes, times scale, plus bias. */
-function normalized(node: OnnxNode, axes: readonly number[], weights: readonly HostTensor[]): Ordered {
+/** (x − mean)/sqrt(variance + eps) over axes, times scale, plus bias; the mean; and 1/sqrt(variance + eps). */
+function normalized(node: OnnxNode, axes: readonly number[], weights: readonly HostTensor[]): Ordered[] {
   const { graph, path } = node;
   const x = node.value(0);
-  const centred = graph.binary('sub', x, graph.reduce('mean', x, axes, true, path), path);
+  const mean = graph.reduce('mean', x, axes, true, path);
+  const centred = graph.binary('sub', x, mean, path);
   const variance = graph.reduce('mean', graph.unary('square', centred, {}, path), axes, true, path);
   const eps = node.float('epsilon', 1e-5);
   const deviation = graph.unary('sqrt', graph.unary('add', variance, { value: eps }, path), {}, path);
-  const y = graph.binary('div', centred, deviation, path);
   const [scale, bias] = weights;
-  const stretched = scale ? graph.binary('mul', y, graph.given(scale, `${path}.scale`), path) : y;
-  return bias ? graph.binary('add', stretched, graph.given(bias, `${path}.bias`), path) : stretched;
+  let y = graph.binary('div', centred, deviation, path);
+  if (scale) y = graph.binary('mul', y, graph.given(scale, `${path}.scale`), path);
+  if (bias) y = graph.binary('add', y, graph.given(bias, `${path}.bias`), path);
+  return [y, mean, graph.unary('div', deviation, { value: 1, reversed: true }, path)];
 }
 
 function instanceNormalization(node: OnnxNode): Ordered {
@@ -231,87 +233,14 @@ function instanceNormalization(node: OnnxNode): Ordered {
     const t = node.host(i, role);
     return host(t.data, [t.data.length, ...places(x).map(() => 1)]);
   };
-  return normalized(node, places(x), [channels(1, 'scale'), channels(2, 'B')]);
+  return normalized(node, places(x), [channels(1, 'scale'), channels(2, 'B')])[0]!;
 }
 
-function layerNormalization(node: OnnxNode): Ordered {
-  if (node.outputs > 1) node.refuse('mean and deviation as outputs');
+function layerNormalization(node: OnnxNode): Ordered[] {
   const x = node.value(0);
   const from = node.axis(node.int('axis', -1), x.shape.length);
   const axes = x.shape.map((_, i) => i).slice(from);
   return normalized(node, axes, [node.host(1, 'scale'), ...(node.has(2) ? [node.host(2, 'B')] : [])]);
-}
-
-/** What an output pixel is made of along one axis, as the standard says and as this engine's resize does. */
-function resize(node: OnnxNode): Ordered {
-  const x = node.value(0);
-  const upsample = node.type === 'Upsample';
-  const rank = x.shape.length;
-  const at = upsample ? (node.opset < 9 ? -1 : 1) : node.opset < 11 ? 1 : 2;
-  const mode = node.text('mode', 'nearest');
-  const old = upsample || node.opset < 11;
-  const transform = old ? 'asymmetric' : node.text('coordinate_transformation_mode', 'half_pixel');
-  const nearest = old ? 'floor' : node.text('nearest_mode', 'round_prefer_floor');
-  if (node.int('antialias', 0)) node.refuse('antialias');
-  if (transform === 'tf_crop_and_resize') node.refuse(`coordinate_transformation_mode ${transform}`);
-  if (mode !== 'nearest' && mode !== 'linear' && mode !== 'bilinear') node.refuse(`mode ${mode}`);
-  if (node.text('keep_aspect_ratio_policy', 'stretch') !== 'stretch') node.refuse('keep_aspect_ratio_policy');
-  const axes = (node.ints('axes') ?? x.shape.map((_, i) => i)).map((a) => node.axis(a, rank));
-  const scalesGiven =
-    at < 0 ? node.floats('scales') : node.has(at) && node.shape(at)[0] !== 0 ? node.list(at, 'scales') : undefined;
-  const sizesGiven = !old && node.has(3) ? node.list(3, 'sizes') : undefined;
-  const given = scalesGiven ?? sizesGiven ?? node.fail('scales or sizes');
-  if (given.length !== axes.length) node.fail(`${axes.length} scales or sizes, got ${given.length}`);
-  const scales = x.shape.map(() => 1);
-  const sizes = [...x.shape];
-  axes.forEach((axis, i) => {
-    sizes[axis] = scalesGiven ? Math.floor(x.shape[axis]! * given[i]!) : given[i]!;
-    scales[axis] = scalesGiven ? given[i]! : given[i]! / x.shape[axis]!;
-  });
-  if (sizes.some((d) => !Number.isSafeInteger(d) || d < 1 || d > 1 << 20))
-    node.fail(`sizes of at least 1, got [${sizes.join(', ')}]`);
-  const place = (axis: number, o: number): number => {
-    const [n, m, s] = [x.shape[axis]!, sizes[axis]!, scales[axis]!];
-    if (transform === 'asymmetric') return o / s;
-    if (transform === 'align_corners') return m === 1 ? 0 : (o * (n - 1)) / (m - 1);
-    if (transform === 'pytorch_half_pixel' && m === 1) return 0;
-    if (transform === 'half_pixel_symmetric') return (n / 2) * (1 - m / (s * n)) + (o + 0.5) / s - 0.5;
-    return (o + 0.5) / s - 0.5;
-  };
-  const changed = x.shape.map((_, i) => i).filter((i) => sizes[i] !== x.shape[i] || scales[i] !== 1);
-  if (mode === 'nearest') {
-    const round: Record<string, (v: number) => number> = {
-      floor: Math.floor,
-      ceil: Math.ceil,
-      round_prefer_floor: (v) => Math.ceil(v - 0.5),
-      round_prefer_ceil: (v) => Math.floor(v + 0.5),
-    };
-    const f = round[nearest] ?? node.refuse(`nearest_mode ${nearest}`);
-    const indices = changed.map((axis) =>
-      Array.from({ length: sizes[axis]! }, (_, o) => Math.min(x.shape[axis]! - 1, Math.max(0, f(place(axis, o))))),
-    );
-    const own = changed.every((axis, k) =>
-      indices[k]!.every((i, o) => i === Math.floor((o * x.shape[axis]!) / sizes[axis]!)),
-    );
-    if (own && rank === 4 && changed.every((a) => a > 1))
-      return node.graph.image('resize', x, { size: sizes.slice(2), mode: 'nearest' }, node.path);
-    return changed.reduce((y, axis, k) => node.graph.along('gather', y, axis, { indices: indices[k]! }, node.path), x);
-  }
-  if (rank !== 4 || changed.some((a) => a < 2)) node.refuse('linear resizing of other than images');
-  for (const alignCorners of [false, true]) {
-    const own = changed.every((axis) => {
-      const [n, m] = [x.shape[axis]!, sizes[axis]!];
-      return Array.from({ length: m }, (_, o) => o).every((o) => {
-        const here = alignCorners ? (m > 1 ? (o * (n - 1)) / (m - 1) : 0) : ((o + 0.5) * n) / m - 0.5;
-        const cut = (v: number) => Math.min(n - 1, Math.max(0, v));
-        return Math.abs(cut(here) - cut(place(axis, o))) < 1e-6;
-      });
-    });
-    if (own) return node.graph.image('resize', x, { size: sizes.slice(2), mode: 'bilinear', alignCorners }, node.path);
-  }
-  return node.refuse(
-    `linear resizing by coordinate_transformation_mode ${transform} to [${sizes.slice(2).join(', ')}]`,
-  );
 }
 
 function lpNormalization(node: OnnxNode): Ordered {
@@ -330,7 +259,7 @@ export const layerOperators: readonly OnnxOperator[] = [
     map: batchNormalization,
   },
   { name: 'InstanceNormalization', opsets: [7, latest], limits: '', map: instanceNormalization },
-  { name: 'LayerNormalization', opsets: [17, latest], limits: 'one output', map: layerNormalization },
+  { name: 'LayerNormalization', opsets: [17, latest], limits: '', map: layerNormalization },
   { name: 'LpNormalization', opsets: [7, latest], limits: '', map: lpNormalization },
   { name: 'Gemm', opsets: [7, latest], limits: '', map: gemm },
   { name: 'MatMul', opsets: [7, latest], limits: '', map: matMul },
@@ -338,11 +267,4 @@ export const layerOperators: readonly OnnxOperator[] = [
   { name: 'AveragePool', opsets: [7, latest], limits: 'images only; no dilations', map: pool },
   { name: 'GlobalMaxPool', opsets: [7, latest], limits: '', map: globalPool },
   { name: 'GlobalAveragePool', opsets: [7, latest], limits: '', map: globalPool },
-  {
-    name: 'Resize',
-    opsets: [10, latest],
-    limits: 'nearest of any kind; linear of images with half_pixel or align_corners; no antialias, crop or cubic',
-    map: resize,
-  },
-  { name: 'Upsample', opsets: [7, 9], limits: 'as Resize', map: resize },
 ];

@@ -306,7 +306,7 @@ export function decodeMessage<M extends MessageName>(type: M, bytes: Uint8Array)
 function unpack(kind: keyof typeof numbers, bytes: Uint8Array, before: number[] | Float32Array | undefined) {
   if (kind === 'float' && !before) {
     if (bytes.length % 4) throw new RangeError(`a packed list of floats has ${bytes.length} bytes`);
-    return new Float32Array(bytes.slice().buffer);
+    return new Float32Array(new Uint8Array(bytes).buffer);
   }
   const out = before === undefined ? [] : Array.isArray(before) ? before : Array.from(before);
   const reader = new BinaryReader(bytes);

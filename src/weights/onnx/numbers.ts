@@ -238,7 +238,7 @@ export function reduced(
   f: (a: number, b: number) => number,
 ): Numbers {
   const kept = x.shape.map((d, i) => (axes.includes(i) ? 1 : d));
-  const data = held(x.type, sizeOf(kept)).fill(start);
+  const sums = new Float64Array(sizeOf(kept)).fill(start);
   const strides = broadcastStrides(kept, x.shape);
   const steps = stridesOf(x.shape);
   for (let i = 0; i < x.data.length; i++) {
@@ -248,7 +248,9 @@ export function reduced(
       rest -= index * steps[d]!;
       at += index * strides[d]!;
     }
-    data[at] = f(data[at]!, x.data[i]!);
+    sums[at] = f(sums[at]!, x.data[i]!);
   }
+  const data = held(x.type, sums.length);
+  data.set(sums);
   return { ...x, shape: keep ? kept : x.shape.filter((_, i) => !axes.includes(i)), data };
 }

@@ -2,9 +2,10 @@
 import { arithmeticOperators } from './arithmetic.ts';
 import { layerOperators } from './layers.ts';
 import type { OnnxOperator } from './node.ts';
+import { resizeOperators } from './resize.ts';
 import { shapeOperators } from './shapes.ts';
 
-const inOrder = [...layerOperators, ...arithmeticOperators, ...shapeOperators].toSorted((a, b) =>
+const inOrder = [...layerOperators, ...resizeOperators, ...arithmeticOperators, ...shapeOperators].toSorted((a, b) =>
   a.name < b.name ? -1 : 1,
 );
 

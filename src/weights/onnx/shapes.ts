@@ -341,6 +341,7 @@ function dropout(node: OnnxNode): Item {
   if (node.outputs > 1) node.refuse('the mask');
   const rate = node.has(1) ? node.numbers(1, 'a ratio').data[0]! : node.float('ratio', 0.5);
   if (!(rate >= 0 && rate < 1)) return node.refuse(`a ratio of ${rate}`);
+  if (rate > 0 && node.has(2) && node.numbers(2, 'training_mode').data[0]) return node.refuse('training_mode');
   return node.graph.unary('dropout', node.value(0), { rate }, node.path);
 }
 
@@ -367,7 +368,7 @@ export const shapeOperators: readonly OnnxOperator[] = [
   any('DepthToSpace', blocks),
   any('SpaceToDepth', blocks),
   any('Identity', (node) => node.item(0)),
-  any('Dropout', dropout, 'one output'),
+  any('Dropout', dropout, 'one output; no training_mode'),
   any('Constant', constant, 'dense numbers'),
   any('ConstantOfShape', constantOfShape, '', 9),
   any('Range', rangeOf, 'of known numbers', 11),
