@@ -6,7 +6,7 @@
  * batch (batch norm uses its running statistics), so cutting and padding change nothing.
  */
 import { type Compiled, compile } from '../compile.ts';
-import { ShapeError, UsageError } from '../core/errors.ts';
+import { DeviceError, ShapeError, UsageError } from '../core/errors.ts';
 import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
@@ -242,10 +242,19 @@ export async function loadEmbedder(
       `loadEmbedder: expected the bytes of a weights file, got ${typeof bytes}\nFetch or read it first; in Node, 'facegrad' also takes a path.`,
     );
   const { tensors, metadata } = parseCheckpoint(bytes, source);
-  const network = networkOf(metadata, source);
-  loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
+  const int8 = metadata.architecture === 'int8';
+  // Networks of 8-bit numbers are a part of their own, which a page loads where it has one.
+  const network = int8
+    ? (await import('../quant/file.ts')).int8NetworkOf(tensors, metadata, source)
+    : networkOf(metadata, source);
+  if (!int8) loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
   const opens = typeof device === 'string';
-  return embedderOf(network, opens ? await openDevice(device, { threads }) : device, {
+  if (int8 && (opens ? device : device.name) === 'webgpu')
+    throw new DeviceError(
+      `${source}: expected the device wasm for a network of 8-bit numbers, got webgpu\nUse --device wasm, or the float32 network.`,
+    );
+  const opened = opens ? await openDevice(int8 && device === 'auto' ? 'wasm' : device, { threads }) : device;
+  return embedderOf(network, opened, {
     metadata,
     storage,
     batchStatistics,

@@ -35,11 +35,11 @@ export interface QuantizeOptions {
 
 const steps = 255;
 /** Greatest weight. −128 is left out, so that a channel and its negative are quantised alike. */
-const most = 127;
+export const mostWeight = 127;
 /** Greatest bias in units of a product, so that with it a sum of few products stays exact in float32. */
-const mostBias = 2 ** 22;
+export const mostBias = 2 ** 22;
 /** Products whose sum fits 32 bits whatever they are. */
-const mostProducts = 60_000;
+export const mostProducts = 60_000;
 
 /** Levels over a range; 0 is one of them. */
 export function levelsOf({ min, max }: ValueRange): Levels {
@@ -64,10 +64,10 @@ export function quantiseWeights(weight: HostTensor, bias: ArrayLike<number> | un
   for (let o = 0; o < outputs; o++) {
     // A channel whose weights are all but nothing beside its bias takes the bias's scale.
     const least = Math.abs(bias?.[o] ?? 0) / (input * mostBias);
-    scale[o] = Math.max(scale[o]! / most, least, 1e-30);
+    scale[o] = Math.max(scale[o]! / mostWeight, least, 1e-30);
   }
   const q = Int32Array.from(weight.data, (w, i) =>
-    Math.max(-most, Math.min(most, Math.round(w / scale[i % outputs]!))),
+    Math.max(-mostWeight, Math.min(mostWeight, Math.round(w / scale[i % outputs]!))),
   );
   const b = Int32Array.from(scale, (s, o) => Math.round((bias?.[o] ?? 0) / (input * s)));
   return { weight: host(q, weight.shape), scale: host(scale, [outputs]), bias: host(b, [outputs]) };
