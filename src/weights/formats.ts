@@ -3,6 +3,7 @@ import type { WeightFormat } from './format.ts';
 import { mtcnnFormat } from './mtcnn.ts';
 import { mxnetFormat } from './mxnet.ts';
 import { ncnnFormat } from './ncnn.ts';
+import { onnxFormat } from './onnx.ts';
 import { npzFormat, safetensorsFormat } from './stateFiles.ts';
 import { tensorflowCheckpoint } from './tensorflow/checkpoint.ts';
 import { frozenGraph } from './tensorflow/frozenGraph.ts';
@@ -20,5 +21,6 @@ export const weightFormats: readonly WeightFormat[] = [
   tfliteFormat,
   mxnetFormat,
   ncnnFormat,
+  onnxFormat,
   torchFormat,
 ];

@@ -26,8 +26,11 @@ export interface OnnxGraphOptions {
 
 export interface OnnxGraph {
   readonly graph: Graph;
-  /** The version of the operator set, and what a user may want to know. */
+  /** Version of the operator set. */
   readonly opset: number;
+  /** Whether it takes means off pixels, or scales them, itself. */
+  readonly normalises: boolean;
+  /** What a user may want to know. */
   readonly notes: readonly string[];
 }
 
@@ -89,7 +92,7 @@ export function onnxGraph(model: ModelProto, name: string, options: OnnxGraphOpt
     const { batch } = result.spec;
     if (batch !== undefined)
       notes.push(`it takes ${batch} image${batch > 1 ? 's' : ''} at once: its shapes allow no other number`);
-    return { graph: result, opset, notes };
+    return { graph: result, opset, normalises: state.normalises, notes };
   } catch (error) {
     throw named(error, name, name);
   }
@@ -105,6 +108,8 @@ interface State {
   readonly items: Map<string, Item>;
   /** The images, and what arithmetic with constants makes of them. */
   readonly images: Set<Item>;
+  /** Whether something normalises them before the first layer. */
+  normalises: boolean;
   /** Whether images come channels-last. */
   readonly channelsLast: boolean;
   /** Names of values that cannot be made. */
@@ -114,16 +119,9 @@ interface State {
   readonly outside: OnnxGraphOptions['outside'];
 }
 
-/** Operators that prepare images. */
-const preparing: ReadonlySet<string | undefined> = new Set([
-  'Sub',
-  'Add',
-  'Mul',
-  'Div',
-  'Transpose',
-  'Identity',
-  'Cast',
-]);
+/** Operators that normalise images, and those that prepare them. */
+const normalising: ReadonlySet<string> = new Set(['Sub', 'Add', 'Mul', 'Div', 'BatchNormalization']);
+const preparing: ReadonlySet<string> = new Set(['Sub', 'Add', 'Mul', 'Div', 'Transpose', 'Identity', 'Cast']);
 
 const calledOf = ({ name, output, opType }: NodeProto): string =>
   `${name || output?.find((o) => o !== '') || 'node'} (${opType})`;
@@ -146,6 +144,7 @@ function mapNode(proto: NodeProto, state: State): string | undefined {
   const inputs = input.map((i) => items.get(i));
   while (inputs.length > 0 && inputs[inputs.length - 1] === undefined) inputs.pop();
   // Arithmetic with constants on the images themselves is preprocessing, which training leaves alone.
+  if (normalising.has(opType) && images.has(inputs[0]!)) state.normalises = true;
   const prepares = preparing.has(opType) && inputs.every((i) => i === undefined || isNumbers(i) || images.has(i));
   try {
     const made = operator.map(
@@ -224,8 +223,20 @@ function stateOf(proto: GraphProto, name: string, opset: number, { inputSize, ou
     items.set(input, item);
     images.add(item);
   });
-  const lacking = new Set<string>();
-  return { name, opset, builder, graph, items, images, channelsLast, lacking, unsupported: [], notes, outside };
+  return {
+    name,
+    opset,
+    builder,
+    graph,
+    items,
+    images,
+    normalises: false,
+    channelsLast,
+    lacking: new Set(),
+    unsupported: [],
+    notes,
+    outside,
+  };
 }
 
 /** An input's sizes; the first is undefined where it is open. */

@@ -37,6 +37,9 @@ function told({ producerName, producerVersion, domain, metadataProps = [] }: Mod
   };
 }
 
+/** As of ncnn's and MXNet's files. */
+const unstated = 'the network does not normalise images itself, and the file does not say how they are to be';
+
 export async function readOnnxFile(source: WeightSource, { inputSize }: ReadOptions): Promise<GraphFile> {
   const { name } = source;
   const model = readOnnx(await source.bytes(), name);
@@ -57,11 +60,13 @@ export async function readOnnxFile(source: WeightSource, { inputSize }: ReadOpti
   const outside = (location: string) => files.get(location);
   const build = (size?: readonly [number, number]) => onnxGraph(model, name, { inputSize: size, outside });
   const sized = leavesSizeOpen(model) ? withInputSize(inputSize, build) : undefined;
-  const { graph, opset, notes } = sized?.made ?? build(inputSize);
+  const { graph, opset, normalises, notes } = sized?.made ?? build(inputSize);
+  const [height = 1, width = 1] = graph.spec.inputs[0]!.shape;
   return {
     kind: 'graph',
     graph,
-    notes: [...(sized?.guessed ? [sizeNote(sized.size)] : []), ...notes],
+    ...(normalises && { preprocessing: { colourOrder: 'RGB', mean: 0, scale: 1, inputSize: [height, width] } }),
+    notes: [...(sized?.guessed ? [sizeNote(sized.size)] : []), ...notes, ...(normalises ? [] : [unstated])],
     metadata: { ...told(model), opset: String(opset) },
   };
 }
