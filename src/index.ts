@@ -213,6 +213,7 @@ export {
   importModel,
   modelBytes,
 } from './weights/import.ts';
+export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
 export {
   describeNpy,
   type MatrixRows,
@@ -227,4 +228,5 @@ export {
   writeNpy,
 } from './weights/npy.ts';
 export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from './weights/npz.ts';
+export { onnxFormat } from './weights/onnx.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';

@@ -207,6 +207,7 @@ single('Reshape', '0=-1 1=4', lambda y: y.reshape(1, 4, 30))
 single('Reshape', '0=6 1=-1 2=2', lambda y: y.reshape(1, 2, 10, 6))
 single('Reshape', '0=-1', lambda y: y.flatten(1))
 single('Padding', '0=1 1=2 2=0 3=3 5=0.5', lambda y: F.pad(y, (0, 3, 1, 2), value=0.5))
+single('Crop', '-23309=2,1,-4 -23310=2,-233,-1 -23311=2,0,2', lambda y: y[:, 1:, :, -4:-1])
 single('Interp', '0=1 1=2.0 2=2.0', lambda y: F.interpolate(y, scale_factor=2, mode='nearest'))
 single('Interp', '0=2 3=9 4=11', lambda y: F.interpolate(y, (9, 11), mode='bilinear', align_corners=False))
 single('Interp', '0=2 3=9 4=11 6=1', lambda y: F.interpolate(y, (9, 11), mode='bilinear', align_corners=True))
@@ -236,7 +237,7 @@ def scaled(net, x, y):
 
 def normalized(net, x, y):
     x = net.layer('Flatten', [x])
-    net.layer('Normalize', [x], 1, '0=0 1=1 2=0.5 3=1 4=1 9=0')
+    net.layer('Normalize', [x], 1, '0=1 1=1 2=0.5 3=1 4=1 9=0')
     net.plain(np.float32([2]))
     y = y.flatten(1)
     return y / (y.square().sum(1, True) + 0.5).sqrt() * 2

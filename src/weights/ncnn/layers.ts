@@ -303,6 +303,18 @@ function padding({ graph, name, params, inputs }: Call): Ordered {
   return graph.pad(x, pads, params.real(5), name);
 }
 
+/** Parts of axes by start and end, as ONNX has them; ncnn's other forms of cropping are not read. */
+function crop({ graph, name, params, inputs }: Call): Ordered {
+  const [starts, ends, axes] = [9, 10, 11].map((k) => params.wholes(k)) as [number[], number[], number[]];
+  if (!starts.length || starts.length !== ends.length) unsupported('a Crop without starts and ends (9, 10)');
+  return starts.reduce((x, start, i) => {
+    const axis = axisOf(x, axes[i] ?? i);
+    const length = x.shape[axis] ?? 0;
+    const from = (n: number) => (n === -233 ? length : n < 0 ? n + length : Math.min(n, length));
+    return graph.along('slice', x, axis, { start: from(start), end: from(ends[i]!) }, name);
+  }, inputs[0]!);
+}
+
 /** ncnn names the new order from the last axis to the first. */
 const orders = ['WHC', 'HWC', 'WCH', 'CWH', 'HCW', 'CHW'];
 function permute({ graph, params, inputs }: Call): Ordered {
@@ -317,7 +329,10 @@ function permute({ graph, params, inputs }: Call): Ordered {
 function normalize({ graph, name, params, inputs, weights }: Call): Ordered {
   const x = inputs[0]!;
   const [overPlaces, overChannels] = [params.whole(0), params.whole(4)];
-  const axes = x.shape.map((_, i) => i).filter((i) => i > 0 && (i === 1 ? overChannels : overPlaces));
+  // A vector is places of one channel.
+  const axes = x.shape
+    .map((_, i) => i)
+    .filter((i) => i > 0 && (i === 1 && x.shape.length > 2 ? overChannels : overPlaces));
   if (!axes.length) unsupported('Normalize along no axis');
   const eps = params.real(2, 1e-4);
   const squares = graph.reduce('sumSquare', x, axes, true);
@@ -401,6 +416,7 @@ export const ncnnLayers: ReadonlyMap<string, Layer> = new Map<string, Layer>([
   ['Permute', permute],
   ['Concat', ({ graph, name, params, inputs }) => graph.concat(inputs, axisOf(inputs[0]!, params.whole(0)), name)],
   ['Slice', slice],
+  ['Crop', crop],
   ['Padding', padding],
   ['Interp', interp],
   ['Normalize', normalize],
