@@ -19,6 +19,7 @@ const commands = {
   embed: { means: 'turn pictures into embeddings', load: () => import('./embed.ts') },
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
   import: { means: "read another program's model", load: () => import('./import.ts') },
+  export: { means: 'write a model for other programs: ONNX, TFLite, a page', load: () => import('./export.ts') },
   detect: { means: 'find the faces in pictures', load: () => import('./detect.ts') },
   prepare: { means: 'convert data sets from any format to any other', load: () => import('./prepare.ts') },
   inspect: { means: 'say what a data set holds and whether it is sound', load: () => import('./inspect.ts') },

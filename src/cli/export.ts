@@ -1,0 +1,305 @@
+/**
+ * `facegrad export`: a model as files that other programs run. Nothing is written before what would be written gives the
+ * embeddings that the network gives, in another program where one is installed.
+ */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { syntheticFace } from '../../datasets/synthetic.ts';
+import { DataError, UsageError } from '../core/errors.ts';
+import { type HostTensor, host } from '../core/tensor.ts';
+import { readPicture } from '../data/readImage.ts';
+import type { Device } from '../device/device.ts';
+import { embedderOf } from '../evaluate/embedder.ts';
+import { fitCrop } from '../image/align.ts';
+import { resize } from '../image/resize.ts';
+import { inferenceState, networkOf } from '../models/index.ts';
+import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
+import { loadState, parameterCount, variablesOf } from '../nn/module.ts';
+import { ioError, writeAtomically } from '../train/checkpointFile.ts';
+import { importFile } from '../train/modelFile.ts';
+import { parseCheckpoint } from '../weights/checkpoint.ts';
+import {
+  type ExportContext,
+  type Exported,
+  type ExportTarget,
+  exportNetwork,
+  exportTargetOf,
+  exportTargets,
+} from '../weights/export.ts';
+import { takenBy } from '../weights/exports/target.ts';
+import { errorBar } from './bar.ts';
+import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
+import { picturesOf } from './faces.ts';
+import { judges, type Pixels } from './judges.ts';
+import { count, counted, print, printJson, size } from './output.ts';
+import { defaultThreshold, statedUse, storedThreshold } from './threshold.ts';
+
+interface ExportFlags extends DeviceChoice {
+  readonly to?: string;
+  readonly out?: string;
+  readonly preprocessing: 'include' | 'leave';
+  readonly calibrate?: string;
+  readonly half?: boolean;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+interface Model {
+  readonly network: FaceNetwork;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Whether a file is this program's own, by the header of its safetensors. */
+function isOwn(bytes: Uint8Array): boolean {
+  if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
+  const header = new TextDecoder().decode(
+    bytes.subarray(8, 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)),
+  );
+  return /"format"\s*:\s*"facegrad"/.test(header);
+}
+
+/** The network of a file: this program's own, or another's that is imported on the way. */
+async function readModel(path: string): Promise<Model> {
+  const bytes = await readFile(path).catch((e) => {
+    throw ioError(`reading ${path}`, e);
+  });
+  if (!isOwn(bytes)) return importFile(path);
+  const { tensors, metadata } = parseCheckpoint(bytes, path);
+  const network = networkOf(metadata, path);
+  loadState(variablesOf(network), inferenceState(tensors, metadata), path, { allowExtra: true });
+  return { network, metadata };
+}
+
+function thresholdOf(metadata: Model['metadata']): ExportContext['threshold'] {
+  const { threshold } = statedUse(metadata);
+  if (threshold !== undefined) return { cosine: threshold, from: 'stated when the model was imported' };
+  const stored = storedThreshold(metadata);
+  if (stored) return { cosine: stored.cosine, from: `chosen on ${stored.data}` };
+  return { cosine: defaultThreshold, from: 'the default, not measured' };
+}
+
+/** The script of the engine: beside this program as it is built. */
+async function engine(): Promise<string> {
+  for (const place of ['../web/engine.js', '../../dist/src/web/engine.js']) {
+    const url = new URL(place, import.meta.url);
+    if (existsSync(url)) return readFile(url, 'utf8');
+  }
+  throw new UsageError('export: expected the script of the engine in dist/, got none\nRun npm run build.');
+}
+
+/** Most pictures that ranges are found on; evenly taken from more. */
+const mostPictures = 512;
+const perBatch = 16;
+
+async function calibrationPictures(path: string, network: FaceNetwork): Promise<HostTensor[]> {
+  const all = await picturesOf([path]);
+  const step = Math.max(1, all.length / mostPictures);
+  const chosen = Array.from({ length: Math.min(all.length, mostPictures) }, (_, i) => all[Math.floor(i * step)]!);
+  const [h, w] = network.preprocessing.inputSize;
+  const bar = errorBar();
+  const out: HostTensor[] = [];
+  for (let from = 0; from < chosen.length; from += perBatch) {
+    const part = chosen.slice(from, from + perBatch);
+    const bytes = new Uint8Array(part.length * h * w * 3);
+    for (const [i, { source }] of part.entries())
+      bytes.set(fitCrop(await readPicture(source), [h, w]).data, i * h * w * 3);
+    out.push(host(bytes, [part.length, h, w, 3]));
+    bar.show('reading', from + part.length, chosen.length, `${from + part.length}/${chosen.length} pictures`);
+  }
+  bar.stop();
+  return out;
+}
+
+/** Pictures that embeddings are compared on: some of those given, or drawn faces. */
+function samplePictures(network: FaceNetwork, given: readonly HostTensor[] | undefined): Pixels {
+  const [h, w] = network.preprocessing.inputSize;
+  if (given) {
+    const n = Math.min(4, given[0]!.shape[0]!);
+    return { data: (given[0]!.data as Uint8Array).slice(0, n * h * w * 3), shape: [n, h, w, 3] };
+  }
+  const side = Math.max(32, h, w);
+  const data = new Uint8Array(4 * h * w * 3);
+  for (let i = 0; i < 4; i++) {
+    const face = { width: side, height: side, data: syntheticFace(1, i, 0, side) };
+    data.set(resize(face, w, h).data, i * h * w * 3);
+  }
+  return { data, shape: [4, h, w, 3] };
+}
+
+async function embeddingsOf(
+  network: FaceNetwork,
+  pixels: Pixels,
+  device: Device,
+  batch?: number,
+): Promise<Float32Array> {
+  const embedder = embedderOf(network, device, { maxBatch: batch ?? 4 });
+  try {
+    return await embedder.embed(pixels.data);
+  } finally {
+    await embedder.dispose();
+  }
+}
+
+/** How near embeddings are: the largest distance relative to the length, and the least cosine. */
+function compare(before: Float32Array, after: Float32Array, d: number): { difference: number; cosine: number } {
+  let [difference, cosine] = [0, 1];
+  for (let at = 0; at < before.length; at += d) {
+    const [a, b] = [before.subarray(at, at + d), after.subarray(at, at + d)];
+    const dot = a.reduce((s, x, i) => s + x * b[i]!, 0);
+    const away = Math.hypot(...a.map((x, i) => x - b[i]!)) / Math.hypot(...a);
+    if (!(away <= difference)) difference = away;
+    cosine = Math.min(cosine, dot / (Math.hypot(...a) * Math.hypot(...b)));
+  }
+  return { difference, cosine };
+}
+
+/** What float32 arithmetic in another order may change, relative to an embedding's length. */
+const tolerance = 1e-4;
+
+async function verified(
+  target: ExportTarget,
+  made: Exported & { readonly context: ExportContext },
+  pixels: Pixels,
+  device: Device,
+) {
+  const { files, context } = made;
+  const { network } = context;
+  const { batch } = context.graph.spec;
+  const before = await embeddingsOf(network, pixels, device, batch);
+  const judged = await judges[target.name]?.judge(files, context, pixels);
+  const after =
+    judged?.embeddings ?? (await embeddingsOf(await target.readBack(files, context), pixels, device, batch));
+  const { difference, cosine } = compare(before, after, network.options.embeddingSize);
+  const near = target.lossy || context.half ? Number.isFinite(difference) : difference <= tolerance;
+  if (!near)
+    throw new DataError(
+      `export: expected the same embeddings from the ${target.name} file, got some that differ by ${difference.toExponential(1)} of their length (by ${judged?.by ?? 'facegrad'})\nNothing was written. Please report it with the model.`,
+    );
+  return {
+    pictures: pixels.shape[0],
+    difference,
+    cosine,
+    by: judged?.by ?? 'facegrad',
+    independent: judged !== undefined,
+  };
+}
+
+async function run(path: string, flags: ExportFlags): Promise<void> {
+  const { out, json, calibrate, preprocessing, half = false } = flags;
+  if (out === undefined)
+    throw new UsageError(
+      'export: expected --out FILE, got none\nExample: facegrad export w.safetensors --to onnx --out w.onnx',
+    );
+  const target = exportTargetOf(flags.to, out);
+  if (target.calibrates && calibrate === undefined)
+    throw new UsageError(
+      `export --to ${target.name}: expected --calibrate DIR, pictures to find ranges of numbers with, got none\nSome hundred aligned faces like those of use.`,
+    );
+  if (!target.calibrates && calibrate !== undefined)
+    throw new UsageError(
+      `export --to ${target.name}: expected no --calibrate, got '${calibrate}'\nIts numbers are not rounded to ranges: leave it out.`,
+    );
+  const isFree = (file: string) => {
+    if (!flags.overwrite && existsSync(file))
+      throw new UsageError(`--out ${file}: expected a new file, but it is there\nPass --overwrite to replace it.`);
+  };
+  isFree(out);
+  const { network, metadata } = await readModel(path);
+  const pictures = calibrate === undefined ? undefined : await calibrationPictures(calibrate, network);
+  const device = await openDevice(flags);
+  const bar = errorBar();
+  try {
+    const made = await exportNetwork(network, target, {
+      metadata,
+      name: basename(out),
+      preprocessing,
+      half,
+      pictures,
+      threshold: thresholdOf(metadata),
+      onProgress: (what, done, all) => bar.show(what, done, all, `${done}/${all}`),
+      engine,
+    });
+    bar.stop();
+    const check = await verified(target, made, samplePictures(network, pictures), device);
+    const places = made.files.map(({ name, bytes }, i) => ({ file: i === 0 ? out : join(dirname(out), name), bytes }));
+    for (const { file } of places) isFree(file);
+    for (const { file, bytes } of places) await writeAtomically(file, bytes);
+    report({ target, made, check, places, given: calibrate !== undefined, json });
+  } finally {
+    bar.stop();
+    await device.dispose();
+  }
+}
+
+interface Report {
+  readonly target: ExportTarget;
+  readonly made: Exported & { readonly context: ExportContext };
+  readonly check: Awaited<ReturnType<typeof verified>>;
+  readonly places: readonly { readonly file: string; readonly bytes: Uint8Array }[];
+  /** Whether pictures were given, or drawn. */
+  readonly given: boolean;
+  readonly json: boolean | undefined;
+}
+
+function report({ target, made, check, places, given, json }: Report): void {
+  const { context, notes } = made;
+  const { network } = context;
+  const taken = takenBy(context);
+  const parameters = parameterCount(network);
+  if (json) {
+    printJson({
+      target: target.name,
+      architecture: network.architecture,
+      parameters,
+      embeddingSize: network.options.embeddingSize,
+      takes: taken,
+      verification: check,
+      notes,
+      files: places.map(({ file, bytes }) => ({ file, bytes: bytes.length })),
+    });
+    return;
+  }
+  const [h, w] = taken.inputSize;
+  print(
+    `${network.architecture}: ${count(parameters)} parameters, embeddings of ${network.options.embeddingSize}; heads and optimizer state are left out`,
+  );
+  const pixels = target.prepares && context.preprocessing === 'include';
+  const how = pixels ? 'RGB from 0 to 255, prepared in the file' : showPreprocessing(taken);
+  print(
+    `input: ${w}x${h} pixels, ${how}${target.prepares && !pixels ? ': to be prepared by who runs it (--preprocessing include puts it in the file)' : ''}`,
+  );
+  for (const note of notes) print(`note: ${note}`);
+  const of = `of ${counted(check.pictures, given ? 'picture' : 'drawn face')}`;
+  print(
+    `embeddings before and after, ${of}: they differ by ${check.difference === 0 ? 'nothing' : `${check.difference.toExponential(1)} of their length`}, cosine ${check.cosine.toFixed(6)} (${check.by})`,
+  );
+  if (!check.independent) {
+    const install = judges[target.name]?.install;
+    print(`unverified by an independent program${install ? `: npm install ${install} has it checked` : ''}`);
+  }
+  for (const { file, bytes } of places) print(`${file}: ${size(bytes.length)}`);
+}
+
+export function register(program: Command): void {
+  const width = Math.max(...exportTargets.map((t) => t.name.length)) + 2;
+  const targets = exportTargets.map((t) => `  ${t.name.padEnd(width)}${t.means}`);
+  const command = program
+    .command('export')
+    .description('write a model for other programs: ONNX, TFLite, a page …')
+    .argument('<model>', 'weights that facegrad wrote, or a model of any format that it imports')
+    .option('--to <target>', `form of the files (default: by the ending of --out)`)
+    .option('--out <file>', 'the file to write; what belongs to it is written beside it')
+    .addOption(
+      new Option('--preprocessing <where>', 'include: the files take RGB pixels 0..255; leave: what the network takes')
+        .choices(['include', 'leave'])
+        .default('leave'),
+    )
+    .option('--calibrate <dir>', 'pictures to find ranges of numbers with, for targets in integers')
+    .option('--half', 'weights in half precision, for safetensors, browser and html')
+    .option('--overwrite', 'replace files that are there')
+    .option('--json', 'what was written, and how it was verified, as JSON')
+    .addHelpText('after', `\nTargets:\n${targets.join('\n')}`);
+  addDeviceOptions(command).action(run);
+}
