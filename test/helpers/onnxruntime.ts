@@ -14,7 +14,7 @@ export async function openOnnx(bytes: Uint8Array): Promise<{
   run(inputs: Readonly<Record<string, OrtTensor>>): Promise<Record<string, OrtTensor>>;
   close(): Promise<void>;
 }> {
-  const session = await ort.InferenceSession.create(bytes, { executionProviders: ['wasm'] });
+  const session = await ort.InferenceSession.create(bytes, { executionProviders: ['wasm'], logSeverityLevel: 3 });
   return {
     async run(inputs) {
       const given = Object.entries(inputs).map(
