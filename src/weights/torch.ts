@@ -85,8 +85,10 @@ export const torchFormat: WeightFormat = {
   read: async (source) => readTorch(await source.bytes(), source.name),
 };
 
-/** Archives of other programs are zip files too: those of PyTorch begin with `<name>/data.pkl`, or have its endings. */
+/** Archives of other programs are zip files too: those of PyTorch begin with one of its members, or have its endings. */
 function isTorchZip(head: Uint8Array, name: string): boolean {
   const start = new TextDecoder('latin1').decode(head.subarray(0, 512));
-  return /\/(data\.pkl|version|byteorder|\.data\/|constants\.pkl)/.test(start) || /\.(pt|pth|ckpt)$/i.test(name);
+  return (
+    /\/(data\.pkl|constants\.pkl|version|byteorder|\.data\/|data\/\d)/.test(start) || /\.(pt|pth|ckpt)$/i.test(name)
+  );
 }
