@@ -40,6 +40,8 @@ export interface StateFile extends Told {
   /** In the order of the file. */
   readonly tensors: ReadonlyMap<string, HostTensor>;
   readonly convention: Convention;
+  /** What a safetensors file says of itself; facegrad's own name their network. */
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 export type ImportedFile = GraphFile | StateFile;

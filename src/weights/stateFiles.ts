@@ -31,13 +31,14 @@ const indexEnding = '.safetensors.index.json';
 
 export const safetensorsFormat: WeightFormat = {
   name: 'safetensors',
-  means: "another program's tensors by name, in one file or in shards with an index",
+  means: 'tensors by name, in one file or in shards with an index',
   endings: ['.safetensors', indexEnding],
   looksLike: (head, name) => isSafetensors(head) || name.toLowerCase().endsWith(indexEnding),
   async read(source) {
     const bytes = await source.bytes();
     if (!isSafetensors(bytes) && source.name.toLowerCase().endsWith(indexEnding)) return readShards(bytes, source);
     const { tensors, metadata } = readSafetensors(bytes, source.name);
+    if (metadata.format === 'facegrad') return { ...stateFile(tensors, []), metadata };
     return stateFile(tensors, noted(metadata));
   },
 };

@@ -8,12 +8,13 @@
 import { DataError, UsageError } from '../../core/errors.ts';
 import { entryOf } from '../../core/options.ts';
 import { graphNetwork } from '../../models/graph/network.ts';
-import { architectureOf, create } from '../../models/index.ts';
+import { architectureOf, create, inferenceState, networkOf } from '../../models/index.ts';
 import type { FaceNetwork } from '../../models/network.ts';
-import { variablesOf } from '../../nn/module.ts';
+import { loadState, variablesOf } from '../../nn/module.ts';
 import type { StateFile } from '../format.ts';
 import { arcfaceTorchMbf } from './arcfaceTorchMbf.ts';
 import { retinaFaceLayout } from './detectors.ts';
+import { faceApi } from './faceApi.ts';
 import { facePytorchMobileFaceNet } from './facePytorchMobileFaceNet.ts';
 import { facePytorchResNet, facePytorchSphereNet } from './facePytorchNets.ts';
 import { foamliu } from './foamliu.ts';
@@ -36,6 +37,7 @@ export const layouts: readonly Layout[] = [
   retinaFaceLayout,
   mobileFaceNetTf,
   slimResNetTf,
+  faceApi,
 ];
 
 export interface StateOptions {
@@ -68,10 +70,11 @@ const counters = /(^|\.)num_batches_tracked$/;
  * that do not fit
  */
 export function networkFromState(
-  state: Pick<StateFile, 'tensors' | 'convention'>,
+  state: Pick<StateFile, 'tensors' | 'convention' | 'metadata'>,
   { layout: layoutName, architecture, options = {}, lenient = false }: StateOptions,
   source: string,
 ): NetworkFromState {
+  if (state.metadata?.format === 'facegrad') return fromOwn(state.tensors, state.metadata, source);
   const tensors: Tensors = new Map([...state.tensors].filter(([name]) => !counters.test(name)));
   if (tensors.size === 0) throw new DataError(`${source}: expected tensors, got none\nFetch the file again.`);
   const family = architecture === undefined ? undefined : architectureOf(architecture).family.name;
@@ -123,6 +126,16 @@ function partOf(tensors: Tensors, { has }: Layout): Part | undefined {
       ...(prefixes.length > 1 ? [`there is another one under '${prefixes[1]}'`] : []),
     ],
   };
+}
+
+/** A file of facegrad's own names its network; what training keeps beside that is left out. */
+function fromOwn(tensors: Tensors, metadata: Readonly<Record<string, string>>, source: string): NetworkFromState {
+  const network = networkOf(metadata, source);
+  const variables = variablesOf(network);
+  loadState(variables, inferenceState(tensors, metadata), source, { allowExtra: true });
+  const rest = tensors.size - variables.length;
+  const notes = rest ? [`left out: ${rest} tensors of its training`] : [];
+  return { network, report: { layout: 'facegrad', loaded: variables.length, missing: [], unexpected: [], notes } };
 }
 
 /** Options read off shapes may be ones that no network has. */
