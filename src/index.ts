@@ -22,6 +22,7 @@ export type { Shape } from './core/shape.ts';
 export { type HostTensor, host, Tensor, type TensorSpec, tensor, Variable } from './core/tensor.ts';
 export type { Detection, Detector, Picture } from './detect/detection.ts';
 export { drawDetections } from './detect/draw.ts';
+export { fivePoints, type Landmarker, landmarks68 } from './detect/landmarks68.ts';
 export { type DetectorOptions, type DetectorUse, detectorOf, openDetector } from './detect/open.ts';
 export type { CallProfile, Device, DeviceInfo, DeviceStats, Executable } from './device/device.ts';
 export type { GpuOptions } from './device/gpu.ts';
@@ -213,6 +214,7 @@ export {
   importModel,
   modelBytes,
 } from './weights/import.ts';
+export { layouts, networkFromState, type StateOptions, type StateReport } from './weights/layouts/index.ts';
 export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
 export {
   describeNpy,
@@ -228,5 +230,5 @@ export {
   writeNpy,
 } from './weights/npy.ts';
 export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from './weights/npz.ts';
-export { onnxFormat } from './weights/onnx.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
+export { readTorch, type TorchOptions } from './weights/torch.ts';

@@ -1,8 +1,9 @@
-/** `facegrad ops`: every op with the devices that have it, as the README shows it. */
+/** `facegrad ops`: every op with the devices that have it, as the README shows it; and ONNX's operators that are read. */
 import type { Command } from 'commander';
 import { type Op, registry } from '../ops/define.ts';
 import { pointwiseRegistry } from '../ops/pointwise.ts';
 import '../ops/index.ts';
+import { onnxOperators } from '../weights/onnx/operators.ts';
 import { print, printJson } from './output.ts';
 
 interface Row {
@@ -40,14 +41,26 @@ export function matrixTable(rows: readonly Row[]): string {
   ].join('\n');
 }
 
+/** ONNX's operators that importing reads, with the versions of the operator set and what of them it does not. */
+export const onnxRows = () =>
+  [...onnxOperators.values()].map(({ name, opsets: [from, to], limits }) => ({ operator: name, from, to, limits }));
+
+export const onnxTable = (): string =>
+  [
+    '| operator | opsets | limits |',
+    '| --- | --- | --- |',
+    ...onnxRows().map((r) => `| ${r.operator} | ${r.from}–${r.to} | ${r.limits} |`),
+  ].join('\n');
+
 export function register(program: Command): void {
   program
     .command('ops')
     .description('list every op with the devices that have it and whether it has a gradient (a Markdown table)')
+    .option('--onnx', 'list the operators of ONNX that models may have to be imported')
     .option('--json', 'the same as JSON')
-    .action((flags: { readonly json?: boolean }) => {
-      const rows = supportMatrix();
+    .action((flags: { readonly onnx?: boolean; readonly json?: boolean }) => {
+      const rows = flags.onnx ? onnxRows() : supportMatrix();
       if (flags.json) printJson(rows);
-      else print(matrixTable(rows));
+      else print(flags.onnx ? onnxTable() : matrixTable(supportMatrix()));
     });
 }

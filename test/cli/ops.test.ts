@@ -24,3 +24,17 @@ it('gives JSON', async () => {
   expect(rows).toHaveLength(registry.size);
   expect(rows.every((r) => r.reference && r.wasm && r.webgpu)).toBe(true);
 });
+
+it("lists ONNX's operators that are read", async () => {
+  const { stdout } = await facegrad(['ops', '--onnx']);
+  expect(stdout).toContain('| Upsample | 7–9 |');
+  const json = await facegrad(['ops', '--onnx', '--json']);
+  const rows = JSON.parse(json.stdout) as { operator: string; from: number; to: number }[];
+  expect(stdout.trim().split('\n')).toHaveLength(rows.length + 2);
+  expect(rows.find((r) => r.operator === 'Conv')).toEqual({
+    operator: 'Conv',
+    from: 7,
+    to: 22,
+    limits: 'images only; weights must be constant',
+  });
+});
