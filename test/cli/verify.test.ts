@@ -78,7 +78,6 @@ it('falls back to a stated default, and yields to the command line', async () =>
 it('bad input', async () => {
   for (const [args, code, message] of [
     [[a, '--weights', plain], 2, /missing required argument 'b'/],
-    [[a, b], 2, /required option '--weights <file>' not specified/],
     [[a, b, '--weights', plain, '--threshold', 'low'], 2, /a cosine from -1 to 1, got 'low'/],
     [[a, join(folder, 'nobody.jpg'), '--weights', plain], 1, /nobody\.jpg: expected a readable picture, got ENOENT/],
     [[a, b, '--weights', join(folder, 'none.safetensors')], 1, /reading weights .*none\.safetensors: ENOENT/],

@@ -12,6 +12,7 @@ import { DataError } from '../../core/errors.ts';
 import { rangesOf } from '../../core/ranges.ts';
 import { Cursor } from '../cursor.ts';
 import { type PickleContext, PickleName, type PickleOptions, pickleKind, readPickle } from '../pickle.ts';
+import { readTarMembers, tarText } from '../tar.ts';
 import { openZip, type ZipEntry } from '../zip.ts';
 import { TorchObject, torchGlobals } from './globals.ts';
 import { storageKind, TorchStorage, type TorchTensor, tensorOf } from './tensors.ts';
@@ -169,33 +170,13 @@ export function readStream(bytes: Uint8Array, name: string): TorchContent {
   return { value, load: async () => {} };
 }
 
-const block = 512;
-const text = (bytes: Uint8Array) => new TextDecoder('latin1').decode(bytes).replace(/\0.*$/s, '');
-
 /** A tar archive of PyTorch's first months: its first member is one of the three. */
 export const isTar = (head: Uint8Array): boolean =>
-  head.length >= block && /^(\.\/)?(storages|tensors|pickle|sys_info)$/.test(text(head.subarray(0, 100)));
-
-/** Members of a tar archive by name: headers of 512 bytes, sizes in octal, content padded to blocks. */
-function tarMembers(bytes: Uint8Array, name: string): Map<string, Uint8Array> {
-  const cursor = new Cursor(bytes, name);
-  const members = new Map<string, Uint8Array>();
-  while (cursor.left >= block) {
-    const header = cursor.take(block, 'a header');
-    const member = text(header.subarray(0, 100)).replace(/^\.\//, '');
-    if (member === '') break;
-    const size = text(header.subarray(124, 136)).trim();
-    if (!/^[0-7]+$/.test(size)) return refusing(name).refuse(`expected the size of member '${member}' in octal`);
-    const length = Number.parseInt(size, 8);
-    members.set(member, cursor.take(length, `member '${member}'`));
-    cursor.take(Math.min(cursor.left, -length & (block - 1)), 'padding');
-  }
-  return members;
-}
+  head.length >= 512 && /^(\.\/)?(storages|tensors|pickle|sys_info)$/.test(tarText(head.subarray(0, 100)));
 
 /** The tar archive. @throws DataError for a file that is damaged */
 export function readTar(bytes: Uint8Array, name: string): TorchContent {
-  const members = tarMembers(bytes, name);
+  const members = readTarMembers(bytes, name);
   const member = (which: string) =>
     members.get(which) ?? refusing(name).refuse(`expected a member '${which}', got none`);
   const objects = new Map<string, TorchStorage | TorchTensor>();
