@@ -3,7 +3,7 @@
  * embeddings that the network gives, in another program where one is installed.
  */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { syntheticFace } from '../../datasets/synthetic.ts';
@@ -206,6 +206,8 @@ async function run(path: string, flags: ExportFlags): Promise<void> {
       throw new UsageError(`--out ${file}: expected a new file, but it is there\nPass --overwrite to replace it.`);
   };
   isFree(out);
+  if (!existsSync(dirname(out)))
+    throw new UsageError(`--out ${out}: expected a folder ${dirname(out)} to write into, got none\nMake it first.`);
   const { network, metadata } = await readModel(path);
   const pictures = calibrate === undefined ? undefined : await calibrationPictures(calibrate, network);
   const device = await openDevice(flags);
@@ -225,7 +227,13 @@ async function run(path: string, flags: ExportFlags): Promise<void> {
     const check = await verified(target, made, samplePictures(network, pictures), device);
     const places = made.files.map(({ name, bytes }, i) => ({ file: i === 0 ? out : join(dirname(out), name), bytes }));
     for (const { file } of places) isFree(file);
-    for (const { file, bytes } of places) await writeAtomically(file, bytes);
+    for (const { file, bytes } of places) {
+      if (dirname(file) !== dirname(out))
+        await mkdir(dirname(file), { recursive: true }).catch((e) => {
+          throw ioError(`making ${dirname(file)}`, e);
+        });
+      await writeAtomically(file, bytes);
+    }
     report({ target, made, check, places, given: calibrate !== undefined, json });
   } finally {
     bar.stop();
@@ -279,7 +287,14 @@ function report({ target, made, check, places, given, json }: Report): void {
     const install = judges[target.name]?.install;
     print(`unverified by an independent program${install ? `: npm install ${install} has it checked` : ''}`);
   }
-  for (const { file, bytes } of places) print(`${file}: ${size(bytes.length)}`);
+  const folders = new Map<string, number[]>();
+  for (const { file, bytes } of places) {
+    const folder = dirname(file);
+    if (folder === dirname(places[0]!.file)) print(`${file}: ${size(bytes.length)}`);
+    else folders.set(folder, [...(folders.get(folder) ?? []), bytes.length]);
+  }
+  for (const [folder, sizes] of folders)
+    print(`${folder}: ${counted(sizes.length, 'file')}, ${size(sizes.reduce((a, b) => a + b, 0))}`);
 }
 
 export function register(program: Command): void {

@@ -152,5 +152,6 @@ const litert: Judge = async ([model], context, pixels) => {
 export const judges: Readonly<Record<string, { readonly judge: Judge; readonly install: string }>> = {
   onnx: { judge: onnxruntime, install: 'onnxruntime-node' },
   tflite: { judge: litert, install: '@litertjs/core' },
+  k210: { judge: litert, install: '@litertjs/core' },
   'tflite-int8': { judge: litert, install: '@litertjs/core' },
 };

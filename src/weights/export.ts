@@ -9,6 +9,7 @@ import { entryOf } from '../core/options.ts';
 import { traced } from '../models/graph/traced.ts';
 import type { FaceNetwork } from '../models/network.ts';
 import { browserTarget, htmlTarget } from './exports/browser.ts';
+import { k210Target } from './exports/k210.ts';
 import { onnxTarget } from './exports/onnx.ts';
 import { safetensorsTarget } from './exports/safetensors.ts';
 import type { ExportContext, Exported, ExportTarget } from './exports/target.ts';
@@ -22,6 +23,7 @@ export const exportTargets: readonly ExportTarget[] = [
   onnxTarget,
   tfliteTarget,
   tfliteInt8Target,
+  k210Target,
   browserTarget,
   htmlTarget,
 ];

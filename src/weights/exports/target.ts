@@ -4,13 +4,14 @@
  * The one idea: a target gets the network's graph, never the network's class, so that whatever runs here can leave. Training
  * heads and optimizers are no part of a network and thereby of no export.
  */
+import { UsageError } from '../../core/errors.ts';
 import type { HostTensor } from '../../core/tensor.ts';
 import { folded, withPreprocessing } from '../../models/graph/fold.ts';
 import type { Graph } from '../../models/graph/spec.ts';
 import type { FaceNetwork, Preprocessing } from '../../models/network.ts';
 import { bytesSource, importModel } from '../import.ts';
 
-/** A file of an export; its name has no folder, unless the export makes one. */
+/** A file of an export; its name may have a folder of its own. */
 export interface ExportFile {
   readonly name: string;
   readonly bytes: Uint8Array;
@@ -80,6 +81,12 @@ export function deployed(
 /** How pictures are prepared for the files of an export. */
 export const takenBy = ({ network, preprocessing }: ExportContext): Preprocessing =>
   preprocessing === 'include' ? raw(network.preprocessing) : network.preprocessing;
+
+/** The pictures to calibrate with. Throws UsageError where there are none. */
+export function calibrated({ pictures }: ExportContext): readonly HostTensor[] {
+  if (pictures?.length) return pictures;
+  throw new UsageError('export: expected pictures to calibrate with, got none\nGive some hundred like those of use.');
+}
 
 /** The files by this engine's own importer. */
 export async function imported(files: readonly ExportFile[], context: ExportContext): Promise<FaceNetwork> {

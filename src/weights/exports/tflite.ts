@@ -1,7 +1,6 @@
 /** TFLite: for LiteRT on phones and small boards, in float32 and in 8-bit integers. */
-import { UsageError } from '../../core/errors.ts';
 import { exportTflite, exportTfliteInt8 } from '../tflite/write.ts';
-import { type ExportTarget, imported } from './target.ts';
+import { calibrated, type ExportTarget, imported } from './target.ts';
 
 export const tfliteTarget: ExportTarget = {
   name: 'tflite',
@@ -22,12 +21,9 @@ export const tfliteInt8Target: ExportTarget = {
   prepares: true,
   calibrates: true,
   lossy: true,
-  async write({ graph, network, name, preprocessing, pictures, onProgress }) {
-    if (!pictures)
-      throw new UsageError(
-        'tflite-int8: expected pictures to calibrate with, got none\nGive some hundred like those of use.',
-      );
-    const { bytes, inFloat } = await exportTfliteInt8(graph, pictures, {
+  async write(context) {
+    const { graph, network, name, preprocessing, onProgress } = context;
+    const { bytes, inFloat } = await exportTfliteInt8(graph, calibrated(context), {
       preprocessing: network.preprocessing,
       pixels: preprocessing === 'include',
       type: 'float32',
