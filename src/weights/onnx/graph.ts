@@ -67,7 +67,7 @@ export function onnxGraph(model: ModelProto, name: string, options: OnnxGraphOpt
     const state = stateOf(proto, name, opset, options);
     for (const node of neededNodes(proto)) {
       const behind = node.input?.some((i) => state.lacking.has(i));
-      const why = behind ? undefined : mapNode(node, state);
+      const why = notRead(node, opset) ?? (behind ? undefined : mapNode(node, state));
       if (why) state.unsupported.push(`  ${calledOf(node)}, operator set ${opset}: ${why}`);
       // What needs it is passed over.
       if (behind || why) for (const o of node.output ?? []) state.lacking.add(o);
@@ -126,15 +126,20 @@ const preparing: ReadonlySet<string> = new Set(['Sub', 'Add', 'Mul', 'Div', 'Tra
 const calledOf = ({ name, output, opType }: NodeProto): string =>
   `${name || output?.find((o) => o !== '') || 'node'} (${opType})`;
 
-/** Makes what a node gives; or says what of it is not supported. */
-function mapNode(proto: NodeProto, state: State): string | undefined {
-  const { opset, items, images, outside, graph } = state;
-  const { input = [], output = [], opType = '', domain } = proto;
+/** Why a node's operator is not supported at all. */
+function notRead({ opType = '', domain }: NodeProto, opset: number): string | undefined {
   const operator = onnxOperators.get(opType);
   if (!standard(domain)) return `of '${domain}', not of the standard`;
   if (!operator) return 'not a supported operator';
   const [from, to] = operator.opsets;
-  if (opset < from || opset > to) return `supported in operator sets ${from} to ${to}`;
+  return opset < from || opset > to ? `supported in operator sets ${from} to ${to}` : undefined;
+}
+
+/** Makes what a node gives; or says what of it is not supported. */
+function mapNode(proto: NodeProto, state: State): string | undefined {
+  const { opset, items, images, outside, graph } = state;
+  const { input = [], output = [], opType = '' } = proto;
+  const operator = onnxOperators.get(opType)!;
   const called = calledOf(proto);
   const missing = input.find((i) => i !== '' && !items.has(i));
   if (missing !== undefined)
