@@ -37,7 +37,7 @@ describe.runIf(photosPresent)('RetinaFace on large photographs', () => {
   // Areas are averaged as OpenCV does but for the rounding of halves; another filter moves points by up to 1.6 % of the eye
   // distance, and scores below 0.83 freely.
   const large = [...photos.keys()].filter((name) => !nativePhotos.includes(name));
-  it.each(large)('%s: the faces, within 1.6 %% of the eye distance, and nothing else', async (name) => {
+  it.each(large)('%s: the faces, within 1.6 percent of the eye distance, and nothing else', async (name) => {
     const detector = await openDetector(retina, { device, score: 0.83 });
     const bounds = await retinaFaceBounds(await graphOf(retina));
     await heldToPhoto(detector, name, 'retinaface', 0.83, { ...bounds, score: 0.01, eyes: 0.016 });
