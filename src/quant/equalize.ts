@@ -89,11 +89,15 @@ function chainsOf({ spec }: Graph): Chain[] {
   };
   // What comes from, or goes to, anything but layers keeps its scale.
   const fixed = new Set<string>([...spec.inputs.map((i) => i.name), ...spec.outputs.map((o) => o.value)].map(root));
+  const outputs = new Set(spec.outputs.map((o) => o.value));
+  /** A value of which a rectifier is part, so that it is never stored itself. */
+  const cutOff = (value: string) =>
+    !outputs.has(value) && spec.nodes.every((n) => n.op === 'relu' || !n.inputs.includes(value));
   for (const n of spec.nodes) {
     if (isLayer(n)) {
       chain(n.outputs[0]!).makers.push(n);
       chain(n.inputs[0]!).readers.push(n);
-      chain(n.outputs[0]!).values.push(n.outputs[0]!);
+      if (!cutOff(n.outputs[0]!)) chain(n.outputs[0]!).values.push(n.outputs[0]!);
     } else if (inside(n)) chain(n.outputs[0]!).values.push(n.outputs[0]!);
     else for (const v of [...n.inputs, ...n.outputs]) fixed.add(root(v));
   }
@@ -160,7 +164,7 @@ function rowChannels({ op, attrs }: GraphNode, outputs: number): (row: number, o
 const isDepthwise = ({ op, attrs }: GraphNode): boolean => op === 'conv2d' && attrs.groups === attrs.inputs;
 
 /** Ranges closer to nothing than this share of the largest are not enlarged any more: what is rare there would be cut off. */
-const leastShare = 1 / 256;
+const leastShare = 1 / 32;
 
 /** What the chain's channels are divided by. */
 function factors(

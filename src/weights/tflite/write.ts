@@ -11,6 +11,7 @@ import { folded } from '../../models/graph/fold.ts';
 import type { Graph } from '../../models/graph/spec.ts';
 import type { PerColour, Preprocessing } from '../../models/network.ts';
 import { type CalibrationBatch, type CalibrationMethod, calibrate, type ValueRange } from '../../quant/calibrate.ts';
+import { equalized } from '../../quant/equalize.ts';
 import { lower } from './lower.ts';
 import { type InOutType, inOutTypes, quantise } from './quantise.ts';
 
@@ -119,6 +120,8 @@ export interface ExportTfliteInt8Options extends TfliteInt8Options {
   readonly preprocessing: Preprocessing;
   /** The file takes RGB pixels: as uint8 and float32 they are 0..255, as int8 128 less. Default true. */
   readonly pixels?: boolean | undefined;
+  /** Channels are brought to like ranges first (see `equalized`), without which small networks lose much. Default true. */
+  readonly equalize?: boolean | undefined;
   /** How ranges are found; see `calibrate`. Default minmax. */
   readonly method?: CalibrationMethod | undefined;
   readonly percentile?: number | undefined;
@@ -133,18 +136,23 @@ export interface ExportTfliteInt8Options extends TfliteInt8Options {
 export async function exportTfliteInt8(
   graph: Graph,
   pictures: readonly CalibrationBatch[],
-  { preprocessing, pixels = true, method, percentile, device, onProgress, ...options }: ExportTfliteInt8Options,
-): Promise<TfliteInt8> {
-  const inference = folded(graph);
-  const taken = pixels ? withPixels(inference, preprocessing) : inference;
-  const asTheyAre: Preprocessing = { ...preprocessing, colourOrder: 'RGB', mean: 0, scale: 1 };
-  const ranges = await calibrate(taken, pictures, {
-    preprocessing: pixels ? asTheyAre : preprocessing,
+  {
+    preprocessing,
+    pixels = true,
+    equalize = true,
     method,
     percentile,
     device,
     onProgress,
-  });
+    ...options
+  }: ExportTfliteInt8Options,
+): Promise<TfliteInt8> {
+  const inference = folded(graph);
+  const whole = pixels ? withPixels(inference, preprocessing) : inference;
+  const asTheyAre: Preprocessing = { ...preprocessing, colourOrder: 'RGB', mean: 0, scale: 1 };
+  const run = { preprocessing: pixels ? asTheyAre : preprocessing, device };
+  const taken = equalize ? await equalized(whole, pictures, run) : whole;
+  const ranges = await calibrate(taken, pictures, { ...run, method, percentile, onProgress });
   // All of 0..255 whatever the pictures held: a step is then one level of a pixel.
   if (pixels) ranges.set(taken.spec.inputs[0]!.name, { min: 0, max: 255 });
   return writeTfliteInt8(taken, ranges, options);

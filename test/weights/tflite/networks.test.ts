@@ -116,8 +116,7 @@ describe('in 8-bit integers', () => {
     const expected = cosines.map((_, i) =>
       cosine(simulated[name]!.data.subarray(i * 128, (i + 1) * 128), golden.subarray(i * 128, (i + 1) * 128)),
     );
-    console.log('cosines with float32: int8', cosines, 'rounding alone', expected);
-    // A cosine falls short of 1 by half the square of the distance.
+    // A cosine falls short of 1 by half the square of the distance. (Measured: 0.992 to 0.997, of rounding alone as well.)
     const worst = (list: readonly number[]) => 1 - Math.min(...list);
     expect(worst(cosines)).toBeLessThan(4 * worst(expected));
   });
