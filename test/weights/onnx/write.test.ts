@@ -10,13 +10,16 @@ import { type HostTensor, host } from '../../../src/core/tensor.ts';
 import { WasmDevice } from '../../../src/device/wasm.ts';
 import { GraphBuilder, type Value } from '../../../src/models/graph/builder.ts';
 import { folded, withPreprocessing } from '../../../src/models/graph/fold.ts';
-import { graphNetwork } from '../../../src/models/graph/network.ts';
+import { GraphNetwork, graphNetwork } from '../../../src/models/graph/network.ts';
 import { operators } from '../../../src/models/graph/operators.ts';
 import type { Graph } from '../../../src/models/graph/spec.ts';
 import { traced } from '../../../src/models/graph/traced.ts';
+import type { Preprocessing } from '../../../src/models/network.ts';
+import { importModel } from '../../../src/weights/import.ts';
 import { decodeMessage } from '../../../src/weights/onnx/messages.ts';
 import { writeOnnx } from '../../../src/weights/onnx/write.ts';
 import { openOnnx, planar } from '../../helpers/onnxruntime.ts';
+import { farthest, goldenEmbeddings, published, publishedSource } from '../../helpers/published.ts';
 import { imagesOf, kinds, outputOf, smallNetwork } from '../../models/everyGraph.ts';
 
 const device = await WasmDevice.create({ threads: 1 });
@@ -247,6 +250,40 @@ it.each(Object.entries(cases))('%s', async (op, programs) => {
       await session.close();
     }
   }
+});
+
+describe.runIf(published)('published networks', () => {
+  const normalised = { mean: [123.675, 116.28, 103.53], scale: [58.395, 57.12, 57.375].map((x) => 1 / x) };
+  it.each([
+    ['foamliu', 'MobileFaceNet.onnx', normalised],
+    ['insightface-y1', 'model-0000.params', {}],
+    ['xiaoccer', '068.ckpt', {}],
+  ])('%s: onnxruntime gives its golden embeddings from pixels', async (folder, name, preparation) => {
+    const { network } = await importModel(publishedSource(folder, name));
+    const preprocessing = { ...network.preprocessing, ...preparation } as Preprocessing;
+    const session = await openOnnx(writeOnnx(withPreprocessing(folded(await traced(network)), preprocessing)));
+    const { pixels, all } = goldenEmbeddings(folder);
+    const [h, w] = preprocessing.inputSize;
+    for (const batch of [1, 5]) {
+      const images = new Float32Array(batch * h * w * 3);
+      // A narrow input is the middle of the crop.
+      for (let row = 0; row < batch * h; row++)
+        images.set(pixels.subarray((row * 112 + (112 - w) / 2) * 3, (row * 112 + (112 + w) / 2) * 3), row * w * 3);
+      const [found] = Object.values(
+        await session.run({
+          [network instanceof GraphNetwork ? network.options.graph.inputs[0]!.name : 'input']: planar(images, [
+            batch,
+            h,
+            w,
+            3,
+          ]),
+        }),
+      );
+      expect(found!.shape).toEqual([batch, 128]);
+      expect(farthest(found!.data, all)).toBeLessThan(1e-4);
+    }
+    await session.close();
+  });
 });
 
 it('says what the file is: names of modules, preparation, a batch of any size', async () => {
