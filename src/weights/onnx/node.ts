@@ -91,7 +91,9 @@ export class OnnxNode {
   item(i: number): Item {
     return this.items[i] ?? this.fail(`an input ${i}`);
   }
+  /** All inputs, at least one. */
   all(): Item[] {
+    if (this.items.length === 0) this.fail('an input');
     return this.items.map((_, i) => this.item(i));
   }
   shape(i: number): Shape {

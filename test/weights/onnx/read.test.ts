@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { compile } from '../../../src/compile.ts';
 import { DataError } from '../../../src/core/errors.ts';
-import { fold, keyOf, normal } from '../../../src/core/random.ts';
+import { fold, keyOf, normal, threefry } from '../../../src/core/random.ts';
 import { host } from '../../../src/core/tensor.ts';
 import { ReferenceDevice } from '../../../src/device/reference.ts';
 import { graphNetwork } from '../../../src/models/graph/network.ts';
@@ -20,6 +20,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from '../../../src/weights/onnx/messages.ts';
+import { onnxOperators } from '../../../src/weights/onnx/operators.ts';
 import { onnxFormat } from '../../../src/weights/onnx.ts';
 import { fuzz } from '../../helpers/fuzz.ts';
 import { sourceOf } from '../../helpers/published.ts';
@@ -442,4 +443,77 @@ it('is told from its first bytes and imported', async () => {
   expect(format).toBe('onnx');
   expect(metadata).toMatchObject({ producer: 'somebody 2', opset: '13', importedFrom: 'model (onnx)' });
   expect(network.options.embeddingSize).toBe(7);
+});
+
+it('operators of wrong inputs and attributes give a graph or an error that names the node', {
+  timeout: 120_000,
+}, async () => {
+  let counter = 0;
+  const draw = (n: number) => Math.floor((threefry(keyOf(8), counter++, 0)[0] / 2 ** 32) * n);
+  const pick = <T>(list: readonly T[]): T => list[draw(list.length)]!;
+  const numbers = [-(2 ** 63), -1e9, -3, -1, 0, 1, 2, 3, 5, 100, 2 ** 31, 2 ** 53, 2 ** 62];
+  const names = [
+    'axis',
+    'axes',
+    'kernel_shape',
+    'strides',
+    'pads',
+    'dilations',
+    'group',
+    'perm',
+    'starts',
+    'ends',
+    'split',
+    'blocksize',
+    'to',
+    'value',
+    'ratio',
+    'shape',
+    'num_outputs',
+    'keepdims',
+    'mode',
+    'auto_pad',
+    'ceil_mode',
+  ];
+  const initializer = [
+    floats('a', [3]),
+    floats('b', [4, 3, 3, 3]),
+    floats('c', []),
+    ints('d', [1, -1]),
+    ints('e', [2 ** 40, -(2 ** 40), 7]),
+    ints('f', []),
+    ints('g', [0], []),
+    { name: 'h', dims: [2], dataType: dataTypes.bool, int32Data: [1, 0] },
+    floats('i', [0, 3]),
+    floats('j', [1, 1, 2, 2], [1, 1, 2, 1e30]),
+  ];
+  let refused = 0;
+  for (let round = 0; round < 30; round++)
+    for (const [opType, { opsets }] of onnxOperators) {
+      const more = Array.from({ length: draw(6) }, () => pick(['x', 'x', 'z', '', ...initializer.map((t) => t.name!)]));
+      const input = draw(4) ? ['x', ...more] : more;
+      const list = () => Array.from({ length: draw(6) }, () => pick(numbers));
+      const attributes = Array.from({ length: draw(5) }, () => {
+        const held = pick([() => pick(numbers), list, () => 'linear', () => pick(initializer)])();
+        return [pick(names), held] as const;
+      });
+      const graph: GraphProto = {
+        input: [value('x', ['n', 3, 6, 5]), value('z', ['n', 3])],
+        output: [value('y', [])],
+        initializer,
+        node: [node(opType, input, pick([['y'], ['y', 'w'], ['', 'y']]), Object.fromEntries(attributes))],
+      };
+      const start = performance.now();
+      const error = await read(model(graph, pick([7, 11, 13, 22].filter((v) => v <= opsets[1])))).then(
+        ({ graph: made }) => void graphNetwork(made, 'm.onnx'),
+        (e: Error) => e,
+      );
+      const what = JSON.stringify([opType, input, attributes]);
+      expect(performance.now() - start, what).toBeLessThan(2000);
+      if (!error) continue;
+      expect(error.name, `${what}: ${error.stack}`).toBe('DataError');
+      expect(error.message, what).toMatch(/^m\.onnx: /);
+      refused++;
+    }
+  expect(refused).toBeGreaterThan(100);
 });
