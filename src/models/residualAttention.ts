@@ -9,7 +9,7 @@
  * Shortcut convolutions are there only where a shortcut changes the map. Face_Pytorch allocates one in every unit, which
  * its forward pass never reads: 5.2 M parameters of its 26.4 M (56) and 32.8 M of its 134.6 M (92), which the counts here leave out.
  */
-import { flag, type Options, oneOf, type ResolvedOptions, resolveOptions } from '../core/options.ts';
+import { flag, numbers, type Options, oneOf, optional, type ResolvedOptions, resolveOptions } from '../core/options.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { BatchNorm, Conv2d, ConvBlock } from '../nn/layers.ts';
 import { Module, nameTree } from '../nn/module.ts';
@@ -36,6 +36,15 @@ const tables: Readonly<Record<Depth, { readonly channels: readonly number[]; rea
 
 const options = {
   depth: oneOf([56, 92], 56, 'number that channels and attention modules go by'),
+  channels: optional({
+    ...numbers(
+      { from: 8 },
+      [256, 512, 512, 512],
+      'channels of the three stages and of the units after them, in place of those that the depth goes by',
+    ),
+    expects: 'four whole numbers such as 256,512,1024,2048',
+    accepts: (x) => Array.isArray(x) && x.length === 4 && x.every((n) => Number.isSafeInteger(n) && n >= 8),
+  }),
   sumFirst: flag(
     false,
     'in the modules of the first stage (1 + mask) + trunk, as Face_Pytorch has it, in place of the product',
@@ -145,10 +154,10 @@ export class ResidualAttentionNet extends Module implements FaceNetwork {
     this.options = resolveOptions('residual-attention', options, withDropout(given));
     const { depth, sumFirst, inputSize, width } = this.options;
     this.preprocessing = { ...defaultPreprocessing, inputSize };
-    const { channels, modules } = tables[depth];
+    const { modules } = tables[depth];
     let c = scaleChannels(64, width);
     this.stem = new ConvBlock(3, c, { kernel: 3, padding: 1, activation: 'relu' });
-    channels.forEach((count, stage) => {
+    (this.options.channels ?? tables[depth].channels).forEach((count, stage) => {
       const out = scaleChannels(count, width);
       this.body.push(new Unit(c, out, stage === 0 ? 1 : 2));
       c = out;

@@ -6,7 +6,7 @@ largest distance of runs in float32 from them.
 
 Draw rule, row-major in PyTorch's shape, key = fold(keyOf(11), name), n = normal(key, size), products in float64, rounded to
 float32:  conv n sqrt(2 / (kh kw Cout));  dense n sqrt(2 / (in + out));  scale 1 + 0.2 n;  slope 0.25 + 0.2 n;  bias, mean 0.2 n;
-variance 1 + 0.2 n n.  Images: normal(fold(keyOf(11), 'images')) [2, H, W, 3].
+variance 1 + 0.2 n n;  unused (a convolution that no pass reads) as conv.  Images: normal(fold(keyOf(11), 'images')) [2, H, W, 3].
 
 Run: python3 test/reference/layouts.py      (PyTorch and numpy; CPU, a few seconds)
 """
@@ -241,6 +241,69 @@ def spherenet(units, c=8, size=(32, 32), d=8):
     return Named({**stages, "flatten": nn.Flatten(), "fc": nn.Linear(i * h * w, d), "last_bn": nn.BatchNorm1d(d)})
 
 
+# Face_Pytorch's residual attention networks: every unit has a shortcut, which is used only where it changes the map.
+class Bottleneck(nn.Module):
+    def __init__(self, i, o, s=1):
+        super().__init__()
+        n = o // 4
+        self.res_bottleneck = seq(nn.BatchNorm2d(i), nn.ReLU(), conv(i, n), nn.BatchNorm2d(n), nn.ReLU(), conv(n, n, 3, s, 1),
+                                  nn.BatchNorm2d(n), nn.ReLU(), conv(n, o))
+        self.shortcut = conv(i, o, 1, s)
+        self.changes = i != o or s != 1
+
+    def forward(self, x):
+        return self.res_bottleneck(x) + (self.shortcut(x) if self.changes else x)
+
+
+MASKS = [("share_residual_block", "last_block", ["mask_block1", "skip_connect1", "mask_block2", "skip_connect2", "mask_block3", "mask_block4", "mask_block5"], "mask_block6"),
+         ("first_residual_blocks", "last_blocks", ["softmax1_blocks", "skip1_connection_residual_block", "softmax2_blocks", "softmax3_blocks"], "softmax4_blocks"),
+         ("first_residual_blocks", "last_blocks", ["softmax1_blocks"], "softmax2_blocks")]
+
+
+class Attention(nn.Module):
+    """A trunk beside a mask that goes down by pooling, 3, 2 or 1 levels, and up again."""
+
+    def __init__(self, c, stage):
+        super().__init__()
+        self.first, self.last, self.names, self.gate = MASKS[stage]
+        unit = lambda: Bottleneck(c, c)
+        setattr(self, self.first, unit())
+        self.trunk_branches = seq(unit(), unit())
+        levels = 3 - stage
+        for k, name in enumerate(self.names):
+            setattr(self, name, seq(unit(), unit()) if k == 2 * (levels - 1) else unit())
+        setattr(self, self.gate, seq(nn.BatchNorm2d(c), nn.ReLU(), conv(c, c), nn.BatchNorm2d(c), nn.ReLU(), conv(c, c), nn.Sigmoid()))
+        setattr(self, self.last, unit())
+        self.levels, self.stage = levels, stage
+
+    def mask(self, x, level):
+        """Blocks go down in pairs (block, skip) to the innermost, then up again."""
+        part = lambda k: getattr(self, self.names[k])
+        y = part(2 * level)(nn.functional.max_pool2d(x, 3, 2, 1))
+        if level < self.levels - 1:
+            up = nn.functional.interpolate(self.mask(y, level + 1), y.shape[2:], mode="bilinear", align_corners=True)
+            y = part(2 * self.levels - 2 + (self.levels - 1 - level))(up + y + part(2 * level + 1)(y))
+        return y
+
+    def forward(self, x):
+        x = getattr(self, self.first)(x)
+        trunk = self.trunk_branches(x)
+        up = nn.functional.interpolate(self.mask(x, 0), x.shape[2:], mode="bilinear", align_corners=True)
+        mask = getattr(self, self.gate)(up + trunk)
+        return getattr(self, self.last)(1 + mask + trunk if self.stage == 0 else (1 + mask) * trunk)
+
+
+def attention_net(modules, channels, c=8, size=(32, 32), d=8):
+    parts, i = {"conv1": seq(conv(3, c, 3, 1, 1), nn.BatchNorm2d(c), nn.ReLU()), "mpool1": nn.MaxPool2d(3, 2, 1)}, c
+    for stage, o in enumerate(channels[:3]):
+        parts[f"residual_block{stage + 1}"] = Bottleneck(i, o, 1 if stage == 0 else 2)
+        for k in range(modules[stage]):
+            parts[f"attention_module{stage + 1}" + (f"_{k + 1}" if k else "")] = Attention(o, stage)
+        i = o
+    last = {f"residual_block{k}": Bottleneck(i if k == 4 else channels[3], channels[3], 2 if k == 4 else 1) for k in (4, 5, 6)}
+    return Named({**parts, **last, "output_layer": output_layer(channels[3], size, d)})
+
+
 def kind_of(module, leaf):
     if leaf.startswith("running"):
         return {"running_mean": "mean", "running_var": "variance"}[leaf]
@@ -251,7 +314,7 @@ def kind_of(module, leaf):
 
 def drawn(name, kind, shape):
     n = normal(fold(key_of(SEED), name), math.prod(shape)).astype(np.float64)
-    if kind == "conv":
+    if kind in ("conv", "unused"):
         v = n * math.sqrt(2 / (shape[2] * shape[3] * shape[0]))
     elif kind == "dense":
         v = n * math.sqrt(2 / (shape[0] + shape[1]))
@@ -270,6 +333,9 @@ def case(layout, expected, model, size):
         if leaf == "num_batches_tracked":
             continue
         kind = kind_of(modules[path], leaf)
+        unit = modules[path.rpartition(".")[0]]
+        if isinstance(unit, Bottleneck) and path.endswith(".shortcut") and not unit.changes:
+            kind = "unused"
         state[name] = drawn(name, kind, tuple(tensor.shape))
         table.append([name, kind, *tensor.shape])
     model.load_state_dict(state)
@@ -316,6 +382,8 @@ def main():
         case("face-pytorch-resnet", dict(architecture="resnet", depth=50, width=0.125, embeddingSize=8), resnet((3, 4, 6, 3), True), square),
         case("face-pytorch-spherenet", dict(architecture="spherenet", depth=20, width=0.125, embeddingSize=8), spherenet((1, 2, 4, 1)), square),
     ]
+    attention = dict(architecture="residual-attention", width=0.125, embeddingSize=8, sumFirst=True)
+    cases.append(case("face-pytorch-attention", dict(attention, depth=92, channels=[256, 512, 512, 1024]), attention_net((1, 2, 3), (32, 64, 64, 128)), square))
     text = '{\n "seed": %d,\n "cases": [\n%s\n ]\n}\n' % (SEED, ",\n".join("  " + json.dumps(c, separators=(",", ":")) for c in cases))
     pathlib.Path(__file__).with_suffix(".json").write_text(text)
 

@@ -25,7 +25,7 @@ export const layoutCases = reference.cases;
 const centres: Readonly<Record<string, number>> = { scale: 1, slope: 0.25 };
 function value(kind: string, shape: readonly number[]): (n: number) => number {
   const [a = 1, b = 1, kh = 1, kw = 1] = shape;
-  if (kind === 'conv') return (n) => n * Math.sqrt(2 / (kh * kw * a));
+  if (kind === 'conv' || kind === 'unused') return (n) => n * Math.sqrt(2 / (kh * kw * a));
   if (kind === 'dense') return (n) => n * Math.sqrt(2 / (a + b));
   if (kind === 'variance') return (n) => 1 + 0.2 * n * n;
   return (n) => 0.2 * n + (centres[kind] ?? 0);

@@ -15,6 +15,7 @@ import type { StateFile } from '../format.ts';
 import { arcfaceTorchMbf } from './arcfaceTorchMbf.ts';
 import { retinaFaceLayout } from './detectors.ts';
 import { faceApi } from './faceApi.ts';
+import { facePytorchAttention } from './facePytorchAttention.ts';
 import { facePytorchMobileFaceNet } from './facePytorchMobileFaceNet.ts';
 import { facePytorchResNet, facePytorchSphereNet } from './facePytorchNets.ts';
 import { foamliu } from './foamliu.ts';
@@ -34,6 +35,7 @@ export const layouts: readonly Layout[] = [
   iresnet,
   facePytorchResNet,
   facePytorchSphereNet,
+  facePytorchAttention,
   retinaFaceLayout,
   mobileFaceNetTf,
   slimResNetTf,
