@@ -6,7 +6,8 @@ import { readImage } from '../../src/data/readImage.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { embedderOf } from '../../src/evaluate/embedder.ts';
 import { combineFlip, type Flip, verify } from '../../src/evaluate/verification.ts';
-import { data, imported, present, published } from './published.ts';
+import { runGpu } from '../helpers/gpu.ts';
+import { data, gpuGap, imported, present, published } from './published.ts';
 
 const wasm = await WasmDevice.create({ threads: 2 });
 afterAll(() => wasm.dispose());
@@ -49,5 +50,12 @@ describe.skipIf(!present)('accuracy of published networks', () => {
         // One pair of 1,800, and the six digits that the reference is rounded to.
         expect(Math.abs(accuracy - want), name).toBeLessThan(1 / 1800 + 1e-6);
       }
+    });
+});
+
+describe.skipIf(!present)('published networks', () => {
+  for (const p of published.filter(({ quick }) => !quick))
+    it.runIf(runGpu)(`${p.file} on webgpu`, { timeout: 400_000 }, async () => {
+      expect(await gpuGap(p)).toBeLessThan(p.bound);
     });
 });

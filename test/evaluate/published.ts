@@ -6,6 +6,7 @@ import { embedderOf, type FaceImage } from '../../src/evaluate/embedder.ts';
 import type { FaceNetwork, Preprocessing } from '../../src/models/network.ts';
 import { importFile } from '../../src/train/modelFile.ts';
 import { readNpy } from '../../src/weights/npy.ts';
+import { openGpuDevice } from '../helpers/gpu.ts';
 
 export const data = fileURLToPath(new URL('../../../shared/data/', import.meta.url));
 export const present = existsSync(`${data}weights`);
@@ -18,11 +19,13 @@ export interface Published {
   readonly preprocessing?: Partial<Preprocessing>;
   /** Largest distance to the golden embedding, in its length: the bound asked for, or what the file's own rounding costs. */
   readonly bound: number;
+  /** A registered network and a graph are tried on webgpu in every run, the others in the long one. */
+  readonly quick?: boolean;
 }
 
 /** Every file of a recognition network. */
 export const published: readonly Published[] = [
-  { name: 'xiaoccer', file: 'xiaoccer/068.ckpt', bound: 1e-4 },
+  { name: 'xiaoccer', file: 'xiaoccer/068.ckpt', bound: 1e-4, quick: true },
   { name: 'foamliu', file: 'foamliu/mobilefacenet.pt', bound: 1e-4 },
   {
     name: 'foamliu',
@@ -30,7 +33,7 @@ export const published: readonly Published[] = [
     preprocessing: { mean: [123.675, 116.28, 103.53], scale: [1 / 58.395, 1 / 57.12, 1 / 57.375] },
     bound: 1e-4,
   },
-  { name: 'insightface-y1', file: 'insightface-y1/model-0000.params', bound: 1e-4 },
+  { name: 'insightface-y1', file: 'insightface-y1/model-0000.params', bound: 1e-4, quick: true },
   // Its text rounds 0.0078125 to 0.007812, which moves embeddings by up to 1.2e-4 in an element.
   { name: 'insightface-y1', file: 'insightface-y1/mobilefacenet.param', bound: 2e-4 },
 ];
@@ -67,4 +70,14 @@ export async function worstGap(network: FaceNetwork, device: Device, name: strin
       return Math.sqrt(gap / length);
     }),
   );
+}
+
+/** The same on a GPU, or what stands in for one: two images. */
+export async function gpuGap(p: Published): Promise<number> {
+  const gpu = await openGpuDevice();
+  try {
+    return await worstGap(await imported(p), gpu, p.name, 2, false);
+  } finally {
+    await gpu.dispose();
+  }
 }
