@@ -21,11 +21,11 @@ from onnx.backend.test.case.node import collect_testcases
 LATEST = 22
 MOST = 1500  # numbers of a case
 OPS = '''Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos DepthToSpace Div
-Dropout Elu Equal Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual
+Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual
 HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
-LpNormalization MatMul Max MaxPool Mean Min Mod Mul Neg Not Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2
+LpNormalization MatMul Max MaxPool Mean Min Mish Mod Mul Neg Not Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2
 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize
-Round Selu Shape Sigmoid Sin Size Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
+Round Selu Shape Sigmoid Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
 Unsqueeze Upsample Where'''.split()
 # The first input is a value of the network, the others are numbers of the file.
 WEIGHTS = {'Conv', 'BatchNormalization', 'PRelu', 'InstanceNormalization', 'LayerNormalization', 'Clip', 'Pad', 'Resize',
@@ -207,6 +207,8 @@ def old_forms():
     old('matmul_images', 'MatMul', 11, x, [('w', f32(6, 5))])
     old('slice_steps', 'Slice', 11, x, [('s', i64(-1, 0)), ('e', i64(-1000, 6)), ('a', i64(2, 3)), ('t', i64(-2, 2))])
     old('gather_channels', 'Gather', 11, x, [('i', i64(2, 0, -1))], axis=1)
+    old('erf', 'Erf', 9, x)
+    old('mish', 'Mish', 18, x)
     like = helper.make_node('CastLike', ['x', 'y'], ['z'])
     add('opset15_castlike', like, 15, [('x', np.array([1.5, -2.5, 0], np.float32)), ('y', i64(7))], [('z', i64(1, -2, 0))])
     old('gather_one', 'Gather', 11, x, [('i', np.array(1, np.int64))], axis=2)

@@ -96,6 +96,20 @@ const binary = (name: string, means: string, f: (a: P.Operand, b: P.Operand) => 
 });
 const expression = (label: string, f: (x: E.Expr) => E.Expr) => (x: Tensor) => P.elementwise(label, f(E.input(0)), [x]);
 
+/** Of Σ c[i]·x^i. */
+const polynomial = (x: E.Expr, c: readonly number[]): E.Expr =>
+  c.reduceRight<E.Expr>((sum, k) => E.add(E.mul(sum, x), k), E.constant(0));
+/** Abramowitz and Stegun 1964, eq. 7.1.26; below 1/2 the power series, whose relative error does not grow towards 0. */
+function erf(x: E.Expr): E.Expr {
+  const a = E.abs(x);
+  const t = E.div(1, E.add(E.mul(a, 0.3275911), 1));
+  const tail = E.mul(t, polynomial(t, [0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429]));
+  const large = E.sub(1, E.mul(tail, E.exp(E.neg(E.mul(a, a)))));
+  const series = [1, -1 / 3, 1 / 10, -1 / 42, 1 / 216, -1 / 1320, 1 / 9360].map((c) => (2 * c) / Math.sqrt(Math.PI));
+  const small = E.mul(x, polynomial(E.mul(x, x), series));
+  return E.where(E.lt(a, 0.5), small, E.where(E.lt(x, 0), E.neg(large), large));
+}
+
 const signs = (n: number, rank: number) => (n < 0 ? n + rank : n);
 const axesOf = (x: Tensor, axes: readonly number[]) =>
   axes.length ? axes.map((a) => signs(a, x.rank)) : x.shape.map((_, i) => i);
@@ -239,6 +253,7 @@ const table: readonly Operator[] = [
     expression('softplus', (x) => E.add(E.max(x, 0), E.log(E.add(E.exp(E.neg(E.abs(x))), 1)))),
   ),
   unary('tanh', 'tanh x', P.tanh),
+  unary('erf', 'erf x, to 1.5e-7', expression('erf', erf)),
   unary('exp', 'exp x', P.exp),
   unary('log', 'log x', P.log),
   unary('sqrt', 'sqrt x', P.sqrt),

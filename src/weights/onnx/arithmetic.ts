@@ -169,15 +169,34 @@ function reduce(node: OnnxNode): Item {
   return node.type === 'ReduceLogSum' ? node.graph.unary('log', y, {}, node.path) : y;
 }
 
-/** x·Φ(x), by its approximation with tanh. */
+/** x·Φ(x), Φ by erf or by its approximation with tanh. */
 function gelu(node: OnnxNode): Ordered {
-  if (node.text('approximate', 'none') !== 'tanh') return node.refuse("approximate other than 'tanh'");
   const { graph, path } = node;
   const x = node.value(0);
-  const cube = graph.binary('mul', x, graph.unary('square', x, {}, path), path);
-  const inner = graph.binary('add', x, times(node, cube, 0.044715), path);
-  const bent = graph.unary('tanh', times(node, inner, Math.sqrt(2 / Math.PI)), {}, path);
+  const approximate = node.text('approximate', 'none');
+  if (approximate !== 'none' && approximate !== 'tanh') return node.refuse(`approximate '${approximate}'`);
+  const inner = () => {
+    const cube = graph.binary('mul', x, graph.unary('square', x, {}, path), path);
+    const sum = graph.binary('add', x, times(node, cube, 0.044715), path);
+    return graph.unary('tanh', times(node, sum, Math.sqrt(2 / Math.PI)), {}, path);
+  };
+  const bent = approximate === 'tanh' ? inner() : graph.unary('erf', times(node, x, Math.SQRT1_2), {}, path);
   return graph.binary('mul', x, times(node, graph.unary('add', bent, { value: 1 }, path), 0.5), path);
+}
+
+/** x·tanh(log(1 + exp x)) */
+function mish(node: OnnxNode): Ordered {
+  const { graph, path } = node;
+  const x = node.value(0);
+  return graph.binary('mul', x, graph.unary('tanh', graph.unary('softplus', x, {}, path), {}, path), path);
+}
+
+/** x/(1 + |x|) */
+function softsign(node: OnnxNode): Ordered {
+  const { graph, path } = node;
+  const x = node.value(0);
+  const length = graph.unary('add', graph.unary('abs', x, {}, path), { value: 1 }, path);
+  return graph.binary('div', x, length, path);
 }
 
 /** The remainder, with the sign of the divisor, or with `fmod` of the dividend. */
@@ -231,7 +250,10 @@ export const arithmeticOperators: readonly OnnxOperator[] = [
   unary('HardSwish', 'hardSwish', undefined, { from: 14 }),
   unary('Tanh', 'tanh', Math.tanh),
   unary('Softplus', 'softplus', softplus),
-  { name: 'Gelu', opsets: [20, latest], limits: "approximate 'tanh' only", map: gelu },
+  unary('Erf', 'erf', undefined, { from: 9 }),
+  { name: 'Gelu', opsets: [20, latest], limits: '', map: gelu },
+  { name: 'Mish', opsets: [18, latest], limits: '', map: mish },
+  { name: 'Softsign', opsets: [7, latest], limits: '', map: softsign },
   { name: 'Clip', opsets: [7, latest], limits: 'bounds must be known', map: clip },
   { name: 'PRelu', opsets: [7, latest], limits: 'the slope must be known', map: prelu },
   { name: 'Softmax', opsets: [7, latest], limits: '', map: softmax },

@@ -55,6 +55,7 @@ const same: Readonly<Record<string, string>> = {
   sigmoid: 'Sigmoid',
   softplus: 'Softplus',
   tanh: 'Tanh',
+  erf: 'Erf',
   exp: 'Exp',
   log: 'Log',
   sqrt: 'Sqrt',

@@ -39,7 +39,6 @@ const refused: readonly (readonly [cases: RegExp, why: RegExp])[] = [
   [/^(average|max)pool_[13]d_/, /[13]-D windows/],
   [/^(average|max)pool_2d_dilations$/, /dilations/],
   [/^(batchnorm_.*_training_mode|training_dropout(_default)?)$/, /training_mode/],
-  [/^gelu_default_/, /approximate other than 'tanh'/],
   [/^resize_tf_crop_and_resize/, /tf_crop_and_resize/],
   [/^resize_.*_antialias$/, /antialias/],
 ];

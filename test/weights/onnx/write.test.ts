@@ -109,6 +109,7 @@ const cases: Readonly<Record<string, readonly ((b: GraphBuilder, x: Value) => Va
   selu: [one('selu'), one('selu', { alpha: 1.5, gamma: 1.25 })],
   softplus: [one('softplus')],
   tanh: [one('tanh')],
+  erf: [one('erf')],
   exp: [one('exp')],
   log: [one('log')],
   sqrt: [one('sqrt')],
