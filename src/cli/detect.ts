@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { UsageError } from '../core/errors.ts';
+import { DataError, UsageError } from '../core/errors.ts';
 import { number, whole } from '../core/options.ts';
 import { closeContainers, readPicture } from '../data/readImage.ts';
 import type { Detection } from '../detect/detection.ts';
@@ -23,6 +23,7 @@ interface DetectFlags extends DeviceChoice {
   readonly score?: number;
   readonly minFace?: number;
   readonly maxSide?: number;
+  readonly multiple?: number;
   readonly draw?: string;
   readonly landmarks?: string;
   readonly face: string;
@@ -70,7 +71,7 @@ async function run(paths: readonly string[], flags: DetectFlags): Promise<void> 
   const pictures = await picturesOf(paths);
   const drawings =
     flags.draw === undefined ? undefined : pictures.map((p) => drawingOf(flags.draw!, p, pictures.length > 1));
-  const { score, minFace, maxSide } = flags;
+  const { score, minFace, maxSide, multiple } = flags;
   const device = await openDevice(flags);
   const results: Found[] = [];
   const bar = errorBar();
@@ -80,6 +81,7 @@ async function run(paths: readonly string[], flags: DetectFlags): Promise<void> 
       ...(score !== undefined && { score }),
       ...(minFace !== undefined && { minFace }),
       ...(maxSide !== undefined && { maxSide }),
+      ...(multiple !== undefined && { multiple }),
     });
     if (flags.landmarks !== undefined && detector.kind === 'ultraface')
       throw new UsageError(
@@ -109,7 +111,7 @@ async function run(paths: readonly string[], flags: DetectFlags): Promise<void> 
       return face?.points ? [[r.picture.path, face.points.map(rounded)] as const] : [];
     });
     if (entries.length === 0)
-      throw new UsageError(`--landmarks: expected faces in the pictures, found none\nLower --score.`);
+      throw new DataError('--landmarks: expected faces in the pictures, found none\nLower --score.');
     const json = `{\n${entries.map(([path, points]) => `  ${JSON.stringify(path)}: [${points.join(', ')}]`).join(',\n')}\n}\n`;
     await writeAtomically(flags.landmarks, new TextEncoder().encode(json));
   }
@@ -165,6 +167,11 @@ export function register(program: Command): void {
       '--max-side <pixels>',
       'larger pictures are brought down to this first (default 1280)',
       described('max-side', whole({ from: 32 }, 1280, 'size')),
+    )
+    .option(
+      '--multiple <pixels>',
+      'RetinaFace: fill sides up to a multiple of this (default 1); 32 is faster where pictures differ in size',
+      described('multiple', whole({ from: 1, to: 512 }, 1, 'size')),
     )
     .option('--draw <file>', 'a PNG file of the picture with its faces marked; for several pictures a folder/')
     .option('--landmarks <file>', 'JSON of five points a picture, as prepare --align and embed --landmarks take them')

@@ -76,18 +76,28 @@ export const atSize = (image: RgbImage, width: number, height: number): Seen => 
   factors: [image.width / width, image.height / height],
 });
 
+/** A picture at the top left of a larger canvas of one colour. */
+function onCanvas(image: RgbImage, width: number, height: number, colour: readonly number[]): RgbImage {
+  if (image.width === width && image.height === height) return image;
+  const data = new Uint8Array(3 * width * height);
+  for (let i = 0; i < data.length; i++) data[i] = colour[i % 3]!;
+  const row = 3 * image.width;
+  for (let y = 0; y < image.height; y++) data.set(image.data.subarray(y * row, (y + 1) * row), 3 * y * width);
+  return { width, height, data };
+}
+
 /** The picture at the top left of a canvas, as large as fits; what is left has the colour. */
 export function within(image: RgbImage, width: number, height: number, colour: readonly number[]): Seen {
   const scale = Math.min(width / image.width, height / image.height);
   const size = (n: number, most: number) => Math.min(most, Math.max(1, Math.round(n * scale)));
   const small = atSize(image, size(image.width, width), size(image.height, height));
-  if (small.image.width === width && small.image.height === height) return small;
-  const data = new Uint8Array(3 * width * height);
-  for (let i = 0; i < data.length; i++) data[i] = colour[i % 3]!;
-  const row = 3 * small.image.width;
-  for (let y = 0; y < small.image.height; y++)
-    data.set(small.image.data.subarray(y * row, (y + 1) * row), 3 * y * width);
-  return { image: { width, height, data }, factors: small.factors };
+  return { ...small, image: onCanvas(small.image, width, height, colour) };
+}
+
+/** The picture with sides that are multiples of a number: the rest, at the right and the bottom, has the colour. */
+export function toMultiple({ image, factors }: Seen, of: number, colour: readonly number[]): Seen {
+  const up = (n: number) => of * Math.ceil(n / of);
+  return { image: onCanvas(image, up(image.width), up(image.height), colour), factors };
 }
 
 /** A detection of the picture that the network saw, in pixels of the one that was passed. */

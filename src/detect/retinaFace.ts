@@ -9,7 +9,7 @@ import { host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { detectorPreprocessing } from '../models/detectors/recognise.ts';
 import { preprocess } from '../models/network.ts';
-import { atMost, backTo, type Detection, type Detector, rgbOf, within } from './detection.ts';
+import { atMost, backTo, type Detection, type Detector, rgbOf, toMultiple, within } from './detection.ts';
 import { byScore, nms } from './nms.ts';
 import { type MakeNetwork, type Size, SizedNetworks } from './sizedNetworks.ts';
 
@@ -96,6 +96,7 @@ export const retinaFaceOptions = {
   score: number({ from: 0, to: 1 }, 0.6, 'least score of a face'),
   overlap: number({ from: 0, to: 1 }, 0.4, 'boxes that share more of their area are one face'),
   maxSide: whole({ from: 32 }, 1280, 'longer side that larger pictures are brought down to; the largest anchor is 512'),
+  multiple: whole({ from: 1, to: 512 }, 1, 'sides are filled up to a multiple of this; 32 needs fewer plans'),
 };
 export type RetinaFaceOptions = Options<typeof retinaFaceOptions>;
 
@@ -127,7 +128,9 @@ export function retinaFace(networks: RetinaFaceNetworks, device: Device, given: 
     options,
     async detect(picture) {
       const image = rgbOf(picture);
-      const seen = only ? within(image, only[1], only[0], nothing) : atMost(image, options.maxSide);
+      const seen = only
+        ? within(image, only[1], only[0], nothing)
+        : toMultiple(atMost(image, options.maxSide), options.multiple, nothing);
       const { width, height, data } = seen.image;
       const made = await sized.run(host(data, [1, height, width, 3]));
       const [loc, conf, lm] = [made[names.loc]!.data, made[names.conf]!.data, made[names.lm]!.data];

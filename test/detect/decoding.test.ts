@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../../src/core/errors.ts';
-import { atMost, backTo, rgbOf, within } from '../../src/detect/detection.ts';
+import { atMost, backTo, rgbOf, toMultiple, within } from '../../src/detect/detection.ts';
 import { drawDetections } from '../../src/detect/draw.ts';
 import { placesOf, pyramidScales } from '../../src/detect/mtcnn.ts';
 import { decodeRetinaFace, retinaFaceAnchors } from '../../src/detect/retinaFace.ts';
@@ -119,6 +119,12 @@ describe('pictures of any size', () => {
     expect([image.width, image.height, ...factors]).toEqual([8, 8, 0.5, 0.5]);
     expect([...image.data.subarray(0, 8 * 4 * 3)].every((v) => v === 200)).toBe(true);
     expect([...image.data.subarray(8 * 4 * 3, 8 * 4 * 3 + 6)]).toEqual([1, 2, 3, 1, 2, 3]);
+    const filled = toMultiple({ image: picture(1, 1, 10), factors: [2, 3] }, 8, [1, 2, 3]);
+    expect([filled.image.width, filled.image.height, ...filled.factors]).toEqual([16, 16, 2, 3]);
+    expect([...filled.image.data.subarray(3 * 9, 3 * 11)]).toEqual([
+      ...picture(1, 1, 10).data.subarray(3 * 9, 3 * 10),
+      ...[1, 2, 3],
+    ]);
     const whole = picture(1, 1, 8);
     expect(within(whole, 8, 8, [0, 0, 0]).image).toBe(whole);
   });

@@ -62,7 +62,7 @@ describe.runIf(photosPresent)("RetinaFace's state gives the reference's detectio
   });
   it('refuses options of other detectors', async () => {
     await expect(openDetector(retina, { device, minFace: 20 })).rejects.toThrow(
-      /options among score, overlap, maxSide/,
+      /options among score, overlap, maxSide, multiple/,
     );
   });
 });
