@@ -20,6 +20,7 @@ import { facePytorchMobileFaceNet } from './facePytorchMobileFaceNet.ts';
 import { facePytorchResNet, facePytorchSphereNet } from './facePytorchNets.ts';
 import { foamliu } from './foamliu.ts';
 import { facePytorchCbam, irBody, iresnet } from './irNets.ts';
+import { k210 } from './k210.ts';
 import type { GraphFit, Layout, NetworkFit, Tensors } from './layout.ts';
 import { fitted, type Loaded, load, type Place, shortened } from './load.ts';
 import { mobileFaceNetTf, slimResNetTf } from './slimNets.ts';
@@ -40,6 +41,7 @@ export const layouts: readonly Layout[] = [
   mobileFaceNetTf,
   slimResNetTf,
   faceApi,
+  k210,
 ];
 
 export interface StateOptions {
@@ -167,6 +169,7 @@ function fromFit(
       variable,
       name: fit.nameOf(variable.name),
       map: fit.flattened?.[variable.name],
+      absent: fit.absent?.[variable.name],
     }),
   );
   const title = `${layout.name} (${layout.project})`;

@@ -1,6 +1,6 @@
 /**
  * IR networks by name: `input_layer`, `body.N.res_layer.K`, `output_layer` of TreB1eN/InsightFace_Pytorch, MultiFace,
- * face.evoLVe and Face_Pytorch's arcfacenet; the same with `layer1.N` to `layer4.N` in Face_Pytorch's CBAM networks; and
+ * face.evoLVe, AdaFace and Face_Pytorch's arcfacenet; the same with `layer1.N` to `layer4.N` in Face_Pytorch's CBAM networks; and
  * iresnet of InsightFace's arcface_torch (`layer1.N.bn1` …, `fc`, `features`).
  */
 import { DataError } from '../../core/errors.ts';
@@ -118,6 +118,8 @@ function resLayerFit(tensors: Tensors, paths: readonly string[], project: string
   });
   return {
     ...shape,
+    // AdaFace's last batch norm only normalises.
+    absent: { 'output.embedding.weight': 1, 'output.embedding.bias': 0 },
     options: {
       ...shape.options,
       attention: found,
@@ -136,7 +138,7 @@ function resLayerFit(tensors: Tensors, paths: readonly string[], project: string
 
 export const irBody: Layout = {
   name: 'insightface-pytorch-ir',
-  project: 'TreB1eN/InsightFace_Pytorch, MultiFace, face.evoLVe, Face_Pytorch (arcfacenet)',
+  project: 'TreB1eN/InsightFace_Pytorch, MultiFace, face.evoLVe, AdaFace, Face_Pytorch (arcfacenet)',
   means: 'IR and IR-SE networks, with a batch norm in the middle of units or without',
   convention: 'pytorch',
   has: ['input_layer.0.weight', 'body.0.res_layer.0.weight', 'output_layer.3.weight'],

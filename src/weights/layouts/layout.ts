@@ -23,6 +23,8 @@ export interface NetworkFit {
   readonly nameOf: (variable: string) => string;
   /** Sides of the map that a weight of ours takes flattened: theirs in the order C, H, W. */
   readonly flattened?: Readonly<Record<string, readonly [number, number]>>;
+  /** Variables of ours that a state may leave out, and the number that fills them then. */
+  readonly absent?: Readonly<Record<string, number>>;
   /** Names of theirs that no network reads. */
   readonly ignored?: RegExp;
   readonly notes?: readonly string[];

@@ -60,6 +60,8 @@ export interface Place {
   readonly variable: Variable;
   readonly name: string;
   readonly map?: readonly [number, number] | undefined;
+  /** Fills the variable where the file has no such tensor. */
+  readonly absent?: number | undefined;
 }
 
 export interface Loaded {
@@ -96,11 +98,13 @@ export function load(
   const wrong: string[] = [];
   const used = new Set<string>();
   const found: [Variable, Data][] = [];
-  for (const { variable, name, map } of places) {
+  const filled: [Variable, number][] = [];
+  for (const { variable, name, map, absent } of places) {
     const tensor = tensors.get(name);
     used.add(name);
     if (!tensor) {
-      missing.push(name);
+      if (absent === undefined) missing.push(name);
+      else filled.push([variable, absent]);
       continue;
     }
     const data = fitted(tensor, variable.shape, axes, map);
@@ -123,6 +127,7 @@ export function load(
     );
   if (lenient && found.length < variablesOf(network).length) initialize(network, 0);
   for (const [variable, data] of found) variable.write(data);
+  for (const [variable, value] of filled) variable.write(new Float32Array(variable.size).fill(value));
   return { loaded: found.length, missing, unexpected, notes: wrong.map((w) => `left out, of another shape: ${w}`) };
 }
 
