@@ -120,7 +120,7 @@ export class TfliteFile {
           .map((t) => typeNames[Number(t)])
           .join(', ')}.`,
       );
-    if (!(n >= 0) || bytes.length !== n * layout.size)
+    if (shape.some((d) => d < 0) || bytes.length !== n * layout.size)
       this.fail(
         `${this.label(i)} of shape [${shape}] should have ${n * layout.size} bytes, but has ${bytes.length}`,
         'The file is damaged: fetch it again.',

@@ -28,11 +28,21 @@ const computed: ReadonlySet<number> = new Set([tensorTypes.f32, tensorTypes.f16,
  * @param name what errors call it
  * @throws DataError for what is none, is damaged, or holds what is not supported, naming all of that
  */
-export function readTflite(
-  bytes: Uint8Array,
-  name: string,
-  { inputSize, rounding = false }: ReadTfliteOptions = {},
-): GraphFile {
+export function readTflite(bytes: Uint8Array, name: string, options: ReadTfliteOptions = {}): GraphFile {
+  try {
+    return read(bytes, name, options);
+  } catch (error) {
+    throw named(error, name);
+  }
+}
+
+/** What a graph that cannot be throws, as an error of the file. */
+function named(error: unknown, name: string): unknown {
+  const ours = error instanceof ShapeError || error instanceof UsageError || error instanceof DataError;
+  return ours && !error.message.startsWith(name) ? new DataError(`${name}: ${error.message}`) : error;
+}
+
+function read(bytes: Uint8Array, name: string, { inputSize, rounding = false }: ReadTfliteOptions): GraphFile {
   const file: TfliteFile = new TfliteFile(bytes, name);
   refuseUnknown(file);
   const builder = new GraphBuilder();
