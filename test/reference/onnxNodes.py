@@ -20,7 +20,7 @@ from onnx.backend.test.case.node import collect_testcases
 
 LATEST = 22
 MOST = 1500  # numbers of a case
-OPS = '''Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos DepthToSpace Div
+OPS = '''Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos DepthToSpace Div
 Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual
 HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
 LpNormalization MatMul Max MaxPool Mean Min Mish Mod Mul Neg Not Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2
@@ -28,7 +28,7 @@ ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
 Round Selu Shape Sigmoid Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
 Unsqueeze Upsample Where'''.split()
 # The first input is a value of the network, the others are numbers of the file.
-WEIGHTS = {'Conv', 'BatchNormalization', 'PRelu', 'InstanceNormalization', 'LayerNormalization', 'Clip', 'Pad', 'Resize',
+WEIGHTS = {'Conv', 'ConvTranspose', 'BatchNormalization', 'PRelu', 'InstanceNormalization', 'LayerNormalization', 'Clip', 'Pad', 'Resize',
            'Upsample', 'Dropout', 'Pow'}
 KNOWN = {'And', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Mod', 'Not', 'Or', 'Where', 'Range',
          'ConstantOfShape', 'Shape', 'Size', 'Constant', 'ReduceProd', 'CastLike'}
@@ -198,6 +198,10 @@ def old_forms():
         old(f'conv_groups_{groups}_dilation_{dilation}', 'Conv', 11, f32(2, 4, 7, 6),
             [('w', f32(8, 4 // groups, 3, 3)), ('b', f32(8))], group=groups, dilations=[dilation] * 2, pads=[2, 1, 0, 1],
             strides=[2, 1])
+    for groups, attrs in ((1, dict(strides=[2, 3], pads=[1, 0, 0, 1], output_padding=[1, 2])), (2, dict(dilations=[2, 1])),
+                          (4, dict(strides=[2, 2], pads=[1, 1, 1, 1])), (1, dict(pads=[3, 2, 3, 1]))):
+        old(f'convtranspose_groups_{groups}_{"_".join(attrs)}', 'ConvTranspose', 11, f32(2, 4, 5, 4),
+            [('w', f32(4, 6 // (2 if groups > 1 else 1), 3, 2)), ('b', f32(6 // (2 if groups > 1 else 1) * groups))], group=groups, **attrs)
     for auto in ('SAME_UPPER', 'SAME_LOWER', 'VALID'):
         old(f'conv_{auto.lower()}', 'Conv', 7, f32(2, 3, 6, 7), [('w', f32(4, 3, 3, 2))], auto_pad=auto, strides=[2, 2])
     for shape in ((3, 1, 1), (1,), (1, 1, 6), (3, 4, 6)):

@@ -56,6 +56,32 @@ export interface Ordered {
 /** A convolution with its weight as [Cout, Cin/groups, kh, kw]. */
 export type ConvFirst = Omit<ConvWeights, 'weight'> & { readonly weight: HostTensor };
 
+/** A transposed convolution with its weight as [Cin, Cout/groups, kh, kw]. */
+export interface ConvTransposeFirst {
+  readonly weight: HostTensor;
+  readonly bias?: HostTensor | undefined;
+  readonly stride?: readonly [number, number];
+  /** Rows and columns of the full result that are cut off: [top, bottom, left, right]. */
+  readonly padding: readonly [number, number, number, number];
+  readonly dilation?: readonly [number, number];
+  readonly groups?: number;
+}
+
+/** [Cin, Cout/groups, kh, kw] as the [kh, kw, Cin/groups, Cout] of the convolution that does the same. */
+function turnedAround(weight: HostTensor, groups: number): HostTensor {
+  const [inputs, each, kh, kw] = weight.shape as [number, number, number, number];
+  const perGroup = inputs / groups;
+  const data = new Float32Array(weight.data.length);
+  for (let i = 0; i < inputs; i++)
+    for (let o = 0; o < each; o++)
+      for (let r = 0; r < kh * kw; r++) {
+        const output = Math.floor(i / perGroup) * each + o;
+        data[((kh * kw - 1 - r) * perGroup + (i % perGroup)) * each * groups + output] =
+          weight.data[(i * each + o) * kh * kw + r]!;
+      }
+  return host(data, [kh, kw, perGroup, each * groups]);
+}
+
 export class ChannelsFirst {
   readonly builder: GraphBuilder;
   constructor(builder: GraphBuilder) {
@@ -125,6 +151,48 @@ export class ChannelsFirst {
   conv2d(x: Ordered, { weight, ...rest }: ConvFirst, path?: string): Ordered {
     const y = this.last(x);
     return this.of(this.builder.conv2d(y.value!, { ...rest, weight: permuted(weight, [2, 3, 1, 0]) }, path), y.order);
+  }
+  /**
+   * A transposed convolution, its weight as [Cin, Cout/groups, kh, kw]: zeros between the pixels, then a convolution with
+   * the kernel turned around. `padding` is what it takes off each side; less than nothing adds.
+   */
+  convTranspose2d(x: Ordered, weights: ConvTransposeFirst, path = 'conv'): Ordered {
+    const { weight, bias, stride = [1, 1], padding, dilation = [1, 1], groups = 1 } = weights;
+    const { builder } = this;
+    const y = this.last(x);
+    const [n, h, w, c] = y.value!.shape as [number, number, number, number];
+    let value = y.value!;
+    if (stride.some((s) => s > 1)) {
+      const [down, right] = stride;
+      const between = [
+        [0, 0],
+        [0, 0],
+        [0, down - 1],
+        [0, 0],
+        [0, (right - 1) * c],
+      ]; // [N, H, 1, W, C]
+      value = builder.apply('pad', [builder.reshape(value, [n, h, 1, w, c], path)], { pads: between }, path);
+      value = builder.reshape(value, [n, h * down, w * right, c], path);
+      // What came behind the last pixel goes again.
+      if (down > 1) value = builder.apply('slice', [value], { axis: 1, start: 0, end: (h - 1) * down + 1 }, path);
+      if (right > 1) value = builder.apply('slice', [value], { axis: 2, start: 0, end: (w - 1) * right + 1 }, path);
+    }
+    const kernel = weight.shape.slice(2);
+    const reach = kernel.map((k, i) => (k - 1) * dilation[i]!);
+    const around = padding.map((p, i) => reach[i >> 1]! - p) as [number, number, number, number];
+    const cut = around.map((p) => Math.max(0, -p));
+    const [height, width] = value.shape.slice(1) as [number, number];
+    if (cut[0]! + cut[1]! > 0)
+      value = builder.apply('slice', [value], { axis: 1, start: cut[0]!, end: height - cut[1]! }, path);
+    if (cut[2]! + cut[3]! > 0)
+      value = builder.apply('slice', [value], { axis: 2, start: cut[2]!, end: width - cut[3]! }, path);
+    const turned = { weight: turnedAround(weight, groups), bias, dilation, groups };
+    const made = builder.conv2d(
+      value,
+      { ...turned, padding: around.map((p) => Math.max(0, p)) as typeof around },
+      path,
+    );
+    return this.of(made, y.order);
   }
   batchNorm(x: Ordered, weights: NormWeights, path?: string): Ordered {
     const y = this.last(x);

@@ -79,6 +79,46 @@ function conv(node: OnnxNode) {
   return node.graph.conv2d(x, { weight, bias, stride, dilation, padding, groups }, node.path);
 }
 
+function convTranspose(node: OnnxNode): Ordered {
+  const x = node.value(0);
+  const weight = node.host(1, 'a weight');
+  if (weight.shape.length !== 4 || x.shape.length !== 4)
+    node.refuse(`${Math.max(weight.shape.length, 2) - 2}-D convolution (only images)`);
+  const [inputs, each, ...kernel] = weight.shape as [number, number, number, number];
+  const groups = node.int('group', 1);
+  if (!Number.isSafeInteger(groups) || groups < 1 || inputs % groups || x.shape[1] !== inputs)
+    node.fail(`${inputs} channels in groups, got ${x.shape[1]} in ${groups}`);
+  const bias = node.has(2) ? node.host(2, 'a bias') : undefined;
+  if (bias && sizeOf(bias.shape) !== each * groups)
+    node.fail(`a bias of ${each * groups} numbers, got shape [${bias.shape.join(', ')}]`);
+  const two = (name: string, fallback: number, least: number): [number, number] => {
+    const values = node.ints(name) ?? [fallback, fallback];
+    if (values.length !== 2 || values.some((n) => !Number.isSafeInteger(n) || n < least || n > 1 << 10))
+      node.fail(`two ${name} of at least ${least}, got [${values.join(', ')}]`);
+    return values as unknown as [number, number];
+  };
+  const stride = two('strides', 1, 1);
+  const dilation = two('dilations', 1, 1);
+  const more = two('output_padding', 0, 0);
+  const full = kernel.map((k, i) => stride[i]! * (x.shape[2 + i]! - 1) + (k - 1) * dilation[i]! + 1 + more[i]!);
+  const auto = node.text('auto_pad', 'NOTSET');
+  const same = auto === 'SAME_UPPER' || auto === 'SAME_LOWER';
+  const wanted = node.hasAttribute('output_shape')
+    ? two('output_shape', 1, 1)
+    : same && stride.map((s, i) => s * x.shape[2 + i]!);
+  const pads = node.ints('pads') ?? [0, 0, 0, 0];
+  if (pads.length !== 4 || pads.some((n) => !Number.isSafeInteger(n) || n < 0))
+    node.fail(`four pads of 0 or more, got [${pads.join(', ')}]`);
+  const padding = [0, 1].flatMap((i) => {
+    if (!wanted) return auto === 'VALID' ? [0, -more[i]!] : [pads[i]!, pads[2 + i]! - more[i]!];
+    const all = full[i]! - wanted[i]!;
+    const half = Math.floor(all / 2);
+    const [before, after] = auto === 'SAME_UPPER' ? [half, all - half] : [all - half, half];
+    return [before, after - more[i]!];
+  }) as Sides;
+  return node.graph.convTranspose2d(x, { weight, bias, stride, padding, dilation, groups }, node.path);
+}
+
 function batchNormalization(node: OnnxNode) {
   if (node.int('spatial', 1) !== 1) node.refuse('statistics per place (spatial 0)');
   if (node.opset >= 14 && node.int('training_mode', 0) !== 0) node.refuse('training_mode');
@@ -252,6 +292,7 @@ function lpNormalization(node: OnnxNode): Ordered {
 
 export const layerOperators: readonly OnnxOperator[] = [
   { name: 'Conv', opsets: [7, latest], limits: 'images only; weights must be constant', map: conv },
+  { name: 'ConvTranspose', opsets: [7, latest], limits: 'images only; weights must be constant', map: convTranspose },
   {
     name: 'BatchNormalization',
     opsets: [7, latest],

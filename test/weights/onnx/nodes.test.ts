@@ -37,6 +37,7 @@ const stored = ([shape, data]: Stored): HostTensor =>
 /** Of the standard's cases for these operators those that are not read, by name, and why. */
 const refused: readonly (readonly [cases: RegExp, why: RegExp])[] = [
   [/^(average|max)pool_[13]d_/, /[13]-D windows/],
+  [/^convtranspose_[13]d$/, /[13]-D convolution/],
   [/^(average|max)pool_2d_dilations$/, /dilations/],
   [/^(batchnorm_.*_training_mode|training_dropout(_default)?)$/, /training_mode/],
   [/^resize_tf_crop_and_resize/, /tf_crop_and_resize/],
