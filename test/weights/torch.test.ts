@@ -126,7 +126,7 @@ describe('hostile files', () => {
     const old = stream(dict({ w: `${tensor([3, 2], [1, 3])}` }).replace('I6\n', 'I6\nN'), ['0'], numbers);
     expect([...(await readTorch(old, 'x')).tensors.get('w')!.data]).toEqual([1, 4, 2, 5, 3, 6]);
   });
-  const call = (module: string, name: string) => `${global(module, name)}${tuple(text('echo hacked > /tmp/never'))}R`;
+  const call = (module: string, name: string) => `${global(module, name)}${tuple(text('echo hacked'))}R`;
   it.each([
     ['os', 'system'],
     ['posix', 'system'],
