@@ -6,7 +6,7 @@
  * batch (batch norm uses its running statistics), so cutting and padding change nothing.
  */
 import { type Compiled, compile } from '../compile.ts';
-import { DeviceError, ShapeError, UsageError } from '../core/errors.ts';
+import { DataError, DeviceError, ShapeError, UsageError } from '../core/errors.ts';
 import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
@@ -242,6 +242,10 @@ export async function loadEmbedder(
       `loadEmbedder: expected the bytes of a weights file, got ${typeof bytes}\nFetch or read it first; in Node, 'facegrad' also takes a path.`,
     );
   const { tensors, metadata } = parseCheckpoint(bytes, source);
+  if (metadata.detector !== undefined)
+    throw new DataError(
+      `${source}: expected a network that embeds faces, got the detector ${metadata.detector}\nOpen it with openDetector, or facegrad detect --detector.`,
+    );
   const int8 = metadata.architecture === 'int8';
   // Networks of 8-bit numbers are a part of their own, which a page loads where it has one.
   const network = int8

@@ -10,11 +10,14 @@ import { detectorOf, openDetector } from '../../src/detect/open.ts';
 import { retinaFace, retinaFaceAnchors } from '../../src/detect/retinaFace.ts';
 import { SizedNetworks } from '../../src/detect/sizedNetworks.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
+import { loadEmbedder } from '../../src/evaluate/embedder.ts';
 import { mtcnnGraph, mtcnnGraphs } from '../../src/models/detectors/mtcnn.ts';
-import { recogniseDetector } from '../../src/models/detectors/recognise.ts';
+import { detectorFacts, recogniseDetector } from '../../src/models/detectors/recognise.ts';
 import { retinaFaceGraph } from '../../src/models/detectors/retinaFace.ts';
 import { GraphBuilder } from '../../src/models/graph/builder.ts';
 import { graphNetwork } from '../../src/models/graph/network.ts';
+import { zeros } from '../../src/ops/index.ts';
+import { TraceContext } from '../../src/plan/trace.ts';
 import { modelBytes } from '../../src/weights/import.ts';
 import { picture } from '../helpers/pictures.ts';
 import { tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
@@ -56,6 +59,12 @@ describe('what a graph is', () => {
     await expect(detectorOf(graphNetwork(ultraLike({ decoded: false })), device)).rejects.toThrow(/boxes decoded/);
     const face = await weightsOf(tinyNetwork());
     await expect(openDetector(face, { device })).rejects.toThrow(/a network that embeds faces/);
+    const networks = graphNetwork(mtcnnGraphs());
+    const file = await modelBytes(networks, detectorFacts(networks).metadata);
+    await expect(loadEmbedder(file, { device })).rejects.toThrow(/embeds faces, got the detector mtcnn\nOpen it with/);
+    expect(() => networks.call(zeros([1, 12, 12, 3]), new TraceContext(false))).toThrow(
+      /one input, got pnet, rnet, onet/,
+    );
     await expect(openDetector(new Uint8Array(20), { device })).rejects.toThrow(DataError);
     await expect(detectorOf(graphNetwork(ultraLike()), device, { minFace: 30 })).rejects.toThrow(UsageError);
   });

@@ -158,6 +158,11 @@ export class GraphNetwork extends Module implements FaceNetwork {
 
   /** The first output, as embeddings [N, d]. */
   protected forward(x: Tensor, ctx: TraceContext): Tensor {
+    const { inputs } = this.options.graph;
+    if (inputs.length !== 1)
+      throw new UsageError(
+        `graph: expected a network of one input, got ${inputs.map((i) => i.name).join(', ')}\nGive all of them to its outputs().`,
+      );
     const [first] = this.outputs([x], ctx).values();
     return first!;
   }
