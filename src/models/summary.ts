@@ -7,15 +7,17 @@
  * memory is that of the plan: what it stores, placed as it would be, and not what it computes again.
  */
 import { type Shape, sizeOf } from '../core/shape.ts';
-import { type Node, type Variable, variableOp } from '../core/tensor.ts';
+import { type Node, type Tensor, type TensorSpec, type Variable, variableOp } from '../core/tensor.ts';
 import { ancestors, grad } from '../grad.ts';
 import { modulesOf, Parameter, parametersOf } from '../nn/module.ts';
 import type { Op } from '../ops/define.ts';
+import { add } from '../ops/pointwise.ts';
 import { sum } from '../ops/reduce.ts';
 import { place } from '../plan/arena.ts';
 import { fuse } from '../plan/fuse.ts';
 import { lower } from '../plan/lower.ts';
-import { type Graph, rootsOf, trace } from '../plan/trace.ts';
+import { type Graph, rootsOf, type TraceContext, trace } from '../plan/trace.ts';
+import { GraphNetwork } from './graph/network.ts';
 import type { FaceNetwork } from './network.ts';
 
 export interface LayerSummary {
@@ -39,10 +41,42 @@ function multiplyAddsOf(n: Node): number {
   return multiplies.has(n.op.name) ? (n.op as Op).cost(n.inputs, n.outputs, n.attrs).flops / 2 : 0;
 }
 
+/** What is traced of a network: of an imported graph all its inputs and outputs, of others images and embeddings. */
+interface Whole {
+  /** Shapes of its inputs for n images. */
+  specs(n: number): Record<string, TensorSpec>;
+  outputs(inputs: Readonly<Record<string, Tensor>>, ctx: TraceContext): Tensor[];
+  /** The only number of images, where there is one. */
+  readonly batch?: number | undefined;
+}
+function wholeOf(network: FaceNetwork): Whole {
+  if (!(network instanceof GraphNetwork)) {
+    const shape = [...network.preprocessing.inputSize, 3];
+    return {
+      specs: (n) => ({ x: { shape: [n, ...shape], dtype: 'f32' } }),
+      outputs: ({ x }, ctx) => [network.call(x!, ctx)],
+    };
+  }
+  const { inputs, batch } = network.options.graph;
+  return {
+    specs: (n) => Object.fromEntries(inputs.map((i) => [i.name, { shape: [n, ...i.shape], dtype: 'f32' }])),
+    outputs: (x, ctx) => [
+      ...network
+        .outputs(
+          inputs.map((i) => x[i.name]!),
+          ctx,
+        )
+        .values(),
+    ],
+    batch,
+  };
+}
+const byNumber = (tensors: readonly Tensor[]) => Object.fromEntries(tensors.map((t, i) => [String(i), t]));
+
 /** Counts for one image of the network's input size. */
 export function summarize(network: FaceNetwork): NetworkSummary {
-  const [h, w] = network.preprocessing.inputSize;
-  const graph = trace(({ x }, ctx) => network.call(x!, ctx), { x: { shape: [1, h, w, 3], dtype: 'f32' } }, false);
+  const { specs, outputs, batch = 1 } = wholeOf(network);
+  const graph = trace((x, ctx) => byNumber(outputs(x, ctx)), specs(batch), false);
   const nodes = ancestors(rootsOf(graph));
   const variableOf = (n: Node): Variable | undefined =>
     n.op === variableOp ? (n.attrs as { variable: Variable }).variable : undefined;
@@ -88,19 +122,19 @@ const largeBatch = 2 ** 20;
  * optimizer keeps do not grow with the batch and are not in it; nor is the room that single kernels need while they run.
  */
 export function activationBytes(network: FaceNetwork): ActivationBytes {
-  const [h, w] = network.preprocessing.inputSize;
+  const { specs, outputs, batch: images = largeBatch } = wholeOf(network);
   const parameters = parametersOf(network);
   const perImage = (training: boolean): number => {
     const graph = trace(
-      ({ x }, ctx) => {
-        const y = network.call(x!, ctx);
-        if (!training) return y;
-        return Object.fromEntries(grad(sum(y), parameters).map((g, i) => [String(i), g]));
+      (x, ctx) => {
+        const made = outputs(x, ctx);
+        if (!training) return byNumber(made);
+        return byNumber(grad(made.map((y) => sum(y)).reduce(add), parameters));
       },
-      { x: { shape: [largeBatch, h, w, 3], dtype: 'f32' }, key: { shape: [2], dtype: 'i32' } },
+      { ...specs(images), key: { shape: [2], dtype: 'i32' } },
       training,
     );
-    return Math.round(stepBytes(graph) / largeBatch);
+    return Math.round(stepBytes(graph) / images);
   };
   return { training: perImage(true), inference: perImage(false) };
 }
