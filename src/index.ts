@@ -204,6 +204,7 @@ export {
   calibrate,
   type ValueRange,
 } from './quant/calibrate.ts';
+export { type EqualizeOptions, equalized } from './quant/equalize.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
 export type { GraphFile, ImportedFile, StateFile, WeightFormat, WeightSource } from './weights/format.ts';
 export { weightFormats } from './weights/formats.ts';
@@ -214,6 +215,7 @@ export {
   importModel,
   modelBytes,
 } from './weights/import.ts';
+export { graphOfKeras, type KerasGraph, type KerasOptions } from './weights/keras/graph.ts';
 export { layouts, networkFromState, type StateOptions, type StateReport } from './weights/layouts/index.ts';
 export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
 export {
@@ -231,4 +233,20 @@ export {
 } from './weights/npy.ts';
 export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from './weights/npz.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
+export {
+  type ExportTfliteInt8Options,
+  type ExportTfliteOptions,
+  exportK210,
+  exportTflite,
+  exportTfliteInt8,
+  type K210Export,
+  type K210Options,
+  type ReadTfliteOptions,
+  readTflite,
+  type TfliteInt8,
+  type TfliteInt8Options,
+  type TfliteOptions,
+  writeTflite,
+  writeTfliteInt8,
+} from './weights/tflite.ts';
 export { readTorch, type TorchOptions } from './weights/torch.ts';

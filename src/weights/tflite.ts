@@ -1,13 +1,46 @@
-/** TensorFlow Lite (LiteRT) models: which files they are. What reads them is loaded when one comes; it is in tflite/. */
+/**
+ * TensorFlow Lite (LiteRT) models: which files they are, and the functions that read and write them. What these need is loaded
+ * when one is called; it is in tflite/.
+ */
 import type { WeightFormat } from './format.ts';
+
+type Read = typeof import('./tflite/read.ts');
+type Write = typeof import('./tflite/write.ts');
+type K210 = typeof import('./tflite/k210.ts');
+
+export type { K210Export, K210Options } from './tflite/k210.ts';
+export type { ReadTfliteOptions } from './tflite/read.ts';
+export type {
+  ExportTfliteInt8Options,
+  ExportTfliteOptions,
+  TfliteInt8,
+  TfliteInt8Options,
+  TfliteOptions,
+} from './tflite/write.ts';
+
+/** The graph of a TFLite file. See tflite/read.ts. */
+export const readTflite = async (...given: Parameters<Read['readTflite']>) =>
+  (await import('./tflite/read.ts')).readTflite(...given);
+/** A folded graph as a TFLite file of float32. */
+export const writeTflite = async (...given: Parameters<Write['writeTflite']>) =>
+  (await import('./tflite/write.ts')).writeTflite(...given);
+/** A folded graph as a TFLite file of 8-bit integers, by the ranges of its values. */
+export const writeTfliteInt8 = async (...given: Parameters<Write['writeTfliteInt8']>) =>
+  (await import('./tflite/write.ts')).writeTfliteInt8(...given);
+/** A graph, as traced from a network or imported, as a TFLite file of float32; it takes pixels if asked. */
+export const exportTflite = async (...given: Parameters<Write['exportTflite']>) =>
+  (await import('./tflite/write.ts')).exportTflite(...given);
+/** A graph as a TFLite file of 8-bit integers, calibrated with pictures. */
+export const exportTfliteInt8 = async (...given: Parameters<Write['exportTfliteInt8']>) =>
+  (await import('./tflite/write.ts')).exportTfliteInt8(...given);
+/** A graph as the K210's compiler takes it, with calibration data and instructions. */
+export const exportK210 = async (...given: Parameters<K210['exportK210']>) =>
+  (await import('./tflite/k210.ts')).exportK210(...given);
 
 export const tfliteFormat: WeightFormat = {
   name: 'tflite',
   means: 'TensorFlow Lite (LiteRT) model, weights of 32, 16 or 8 bits',
   endings: ['.tflite'],
   looksLike: (head) => head.length >= 8 && String.fromCharCode(...head.subarray(4, 8)) === 'TFL3',
-  async read(source, options) {
-    const { readTflite } = await import('./tflite/read.ts');
-    return readTflite(await source.bytes(), source.name, options);
-  },
+  read: async (source, options) => readTflite(await source.bytes(), source.name, options),
 };
