@@ -18,6 +18,8 @@ import { type Size, SizedNetworks } from './sizedNetworks.ts';
 
 /** Pixels that P-Net looks at, and between its places. */
 const [cell, stride] = [12, 2];
+/** Most places of one picture of the pyramid, the surest; overlaps are compared pair by pair. */
+const mostPlaces = 10_000;
 /** Most crops of one run. */
 const mostCrops = 64;
 
@@ -29,7 +31,7 @@ const two: OptionSpec<readonly number[]> = {
 export const mtcnnOptions = {
   score: number({ from: 0, to: 1 }, 0.7, "least score of a face: O-Net's"),
   thresholds: two,
-  factor: number({ from: 0.1, below: 1 }, 0.709, 'size of a picture of the pyramid over the one before'),
+  factor: number({ from: 0.1, to: 0.95 }, 0.709, 'size of a picture of the pyramid over the one before'),
   minFace: whole({ from: 12 }, 20, 'smallest face that is looked for, in pixels'),
   maxSide: whole({ from: 32 }, 1280, 'longer side that larger pictures are brought down to'),
 };
@@ -110,7 +112,7 @@ export function placesOf(
   const found: Candidate[] = [];
   for (let i = 0; 2 * i < prob.length; i++) {
     const score = prob[2 * i + 1]!;
-    if (score < least) continue;
+    if (!(score >= least)) continue;
     const corner = (at: number, end: number) => Math.floor(f((stride * at + end) / s));
     const [x, y] = [i % columns, Math.floor(i / columns)];
     found.push({
@@ -147,7 +149,9 @@ export function mtcnn(
       const width = Math.trunc(image.width * scale + 1);
       const input = normalize(adaptiveMean(image, width, height));
       const { prob, reg } = await pnet.run(host(input, [1, height, width, 3]));
-      all.push(...keep(placesOf(prob!.data, reg!.data, prob!.shape[2]!, scale, pLeast), 0.5));
+      const places = placesOf(prob!.data, reg!.data, prob!.shape[2]!, scale, pLeast);
+      if (places.length > mostPlaces) places.sort((a, b) => b.score - a.score).length = mostPlaces;
+      all.push(...keep(places, 0.5));
     }
     return keep(all, 0.7).map((c) => ({ ...c, box: square(correct(c.box, c.reg, 0)) }));
   }

@@ -90,7 +90,7 @@ export async function detectorOf(
   return retinaFace(
     {
       make: again ?? (() => network),
-      only: again ? undefined : network.preprocessing.inputSize,
+      only: again ? undefined : (graph.inputs[0]!.shape.slice(0, 2) as unknown as Size),
       names: found,
       logits: madeBy(graph, found.conf) !== 'softmax',
     },

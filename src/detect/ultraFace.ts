@@ -52,7 +52,7 @@ export function ultraFace(
   names: { readonly scores: string; readonly boxes: string } = { scores: 'scores', boxes: 'boxes' },
 ): Detector {
   const options = resolveOptions('ultraface', ultraFaceOptions, given);
-  const [height, width] = network.preprocessing.inputSize;
+  const [height, width] = network.options.graph.inputs[0]!.shape as [number, number, number];
   const only = new SizedNetworks(
     device,
     () => network,
