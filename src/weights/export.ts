@@ -10,6 +10,7 @@ import { traced } from '../models/graph/traced.ts';
 import type { FaceNetwork } from '../models/network.ts';
 import { browserTarget, htmlTarget } from './exports/browser.ts';
 import { k210Target } from './exports/k210.ts';
+import { ncnnTarget } from './exports/ncnn.ts';
 import { onnxTarget } from './exports/onnx.ts';
 import { safetensorsTarget } from './exports/safetensors.ts';
 import type { ExportContext, Exported, ExportTarget } from './exports/target.ts';
@@ -24,6 +25,7 @@ export const exportTargets: readonly ExportTarget[] = [
   tfliteTarget,
   tfliteInt8Target,
   k210Target,
+  ncnnTarget,
   browserTarget,
   htmlTarget,
 ];
