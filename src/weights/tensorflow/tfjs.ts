@@ -1,12 +1,13 @@
 /**
  * TFJS models: `model.json` with its weights in files beside it, and bare weights manifests.
  *
- * The one idea: a graph model is a GraphDef whose constants lie outside; a manifest without a model is a state, whose network
- * its names tell. Source: tfjs-core's io/types.ts (ModelJSON).
+ * The one idea: a graph model is a GraphDef whose constants lie outside, a layers model Keras' configuration with its weights
+ * by name; a manifest without a model is a state, whose network its names tell. Source: tfjs-core's io/types.ts (ModelJSON).
  */
 import * as v from 'valibot';
 import { DataError } from '../../core/errors.ts';
 import type { ImportedFile, ReadOptions, StateFile, WeightFormat, WeightSource } from '../format.ts';
+import { graphOfKeras } from '../keras/graph.ts';
 import { graphDefOfJson } from './graphDef.ts';
 import { importGraph } from './importGraph.ts';
 import { manifestOf, readManifest } from './manifest.ts';
@@ -65,9 +66,13 @@ async function model(json: ModelJson, source: WeightSource, options: ReadOptions
     return importGraph(graphDefOfJson(topology, name), { ...options, source: name, weights, outputs });
   }
   if (!topology) return state(weights);
-  throw new DataError(
-    `${name}: expected a TFJS graph model, got a layers model (Keras)\nConvert it with --output_format tfjs_graph_model.`,
-  );
+  const { model_config: config = topology, keras_version: version } = topology;
+  const { graph, notes } = graphOfKeras(config, hostTensors(weights), {
+    file: name,
+    inputSize: options.inputSize,
+    version: typeof version === 'string' ? version : undefined,
+  });
+  return { kind: 'graph', graph, notes };
 }
 
 /** The outputs that a model's signature names. */
@@ -81,9 +86,12 @@ function signed({ signature, userDefinedMetadata }: ModelJson): ReadonlyMap<stri
   return undefined;
 }
 
+const hostTensors = (tensors: ReadonlyMap<string, Constant>) =>
+  new Map([...tensors].map(([name, t]) => [name, asHostTensor(t)]));
+
 const state = (tensors: ReadonlyMap<string, Constant>): StateFile => ({
   kind: 'state',
-  tensors: new Map([...tensors].map(([name, t]) => [name, asHostTensor(t)])),
+  tensors: hostTensors(tensors),
   convention: 'tensorflow',
   notes: [],
 });

@@ -1,4 +1,5 @@
 /** Graphs that TensorFlow wrote give here what TensorFlow made of them. */
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/device/device.ts';
 import { ReferenceDevice } from '../../../src/device/reference.ts';
@@ -38,16 +39,16 @@ const counts = ({ graph }: GraphFile) => {
  * Arithmetic in float64 is the truth for both sides: TensorFlow may be as far from it as float32 is here, times a few for
  * another order of sums. A batch of two comes in, so nothing is written for one image.
  */
-async function expectAgreement({ graph }: GraphFile, { input, outputs }: Made) {
+async function expectAgreement({ graph }: GraphFile, { input, outputs }: Made, before = 'out/') {
   const x = floats(input);
   const [truth, ours] = [await run(graph, x, input.shape, exact), await run(graph, x, input.shape, wasm)];
   expect(Object.keys(truth).sort()).toEqual(
     Object.keys(outputs)
-      .map((k) => `out/${k}`)
+      .map((k) => before + k)
       .sort(),
   );
   for (const [name, expected] of Object.entries(outputs)) {
-    const [t, o, e] = [truth[`out/${name}`]!, ours[`out/${name}`]!, floats(expected)];
+    const [t, o, e] = [truth[before + name]!, ours[before + name]!, floats(expected)];
     expect(t.shape, name).toEqual(expected.shape);
     const unit = 2 ** -24 * Math.max(...e.map(Math.abs));
     expect(farthest(e, t.data), name).toBeLessThanOrEqual(4 * farthest(o.data, t.data) + unit);
@@ -88,6 +89,24 @@ describe('frozen graphs', () => {
     expect(network.options.embeddingSize).toBe(5);
     expect(network.preprocessing.inputSize).toEqual([21, 18]);
   });
+});
+
+test('a layers model, as TensorFlow.js saves and runs it', async () => {
+  const made = JSON.parse(readFileSync(new URL('../../reference/tfjsLayers.json', import.meta.url), 'utf8')) as Made & {
+    model: unknown;
+    weights: string;
+  };
+  const files = {
+    'model.json': new TextEncoder().encode(JSON.stringify(made.model)),
+    'weights.bin': bytesOf(made.weights),
+  };
+  const source = sourceOf(files, 'model.json');
+  expect((await formatOf(source)).name).toBe('tfjs');
+  const file = await tfjs.read(source, {});
+  if (file.kind !== 'graph') throw new Error('expected a graph');
+  expect(counts(file)).toMatchObject({ conv2d: 4, prelu: 1, leakyRelu: 1, batchNorm: 2, linear: 1 });
+  const [output] = file.graph.spec.outputs;
+  await expectAgreement(file, { input: made.input, outputs: { [output!.name]: made.outputs.last! } }, '');
 });
 
 describe('TFJS graph models', () => {
