@@ -111,9 +111,11 @@ export { adaptiveMean, type ResizeMethod, resize as resizeImage } from './image/
 export { contactSheet, type SheetOptions } from './image/sheet.ts';
 export { DenseLayer, DenseNet, type DenseNetOptions } from './models/denseNet.ts';
 export { type ConvWeights, GraphBuilder, type NormWeights, Value } from './models/graph/builder.ts';
+export { type FoldOptions, folded, withPreprocessing } from './models/graph/fold.ts';
 export { GraphNetwork, graphNetwork } from './models/graph/network.ts';
 export { type Operator, operators } from './models/graph/operators.ts';
 export { checkGraph, type Graph, type GraphNode, type GraphSpec } from './models/graph/spec.ts';
+export { traced } from './models/graph/traced.ts';
 export { type Architecture, architectures, create, describeNetwork, models, networkOf } from './models/index.ts';
 export { IrNet, type IrNetOptions, IrUnit } from './models/irNet.ts';
 export { K210Net, type K210NetOptions, Separable } from './models/k210Net.ts';
@@ -206,6 +208,16 @@ export {
 } from './quant/calibrate.ts';
 export { type EqualizeOptions, equalized } from './quant/equalize.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
+export {
+  type ExportContext,
+  type Exported,
+  type ExportFile,
+  type ExportOptions,
+  type ExportTarget,
+  exportNetwork,
+  exportTargetOf,
+  exportTargets,
+} from './weights/export.ts';
 export type { GraphFile, ImportedFile, StateFile, WeightFormat, WeightSource } from './weights/format.ts';
 export { weightFormats } from './weights/formats.ts';
 export {
@@ -232,6 +244,7 @@ export {
   writeNpy,
 } from './weights/npy.ts';
 export { type Npz, openNpz, readNpz, writeNpz, writeNpzTo } from './weights/npz.ts';
+export { type OnnxOptions, writeOnnx } from './weights/onnx/write.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
 export {
   type ExportTfliteInt8Options,
