@@ -8,18 +8,13 @@ import { basename, dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { syntheticFace } from '../../datasets/synthetic.ts';
 import { DataError, UsageError } from '../core/errors.ts';
-import { type HostTensor, host } from '../core/tensor.ts';
-import { readPicture } from '../data/readImage.ts';
+import type { HostTensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { embedderOf } from '../evaluate/embedder.ts';
-import { fitCrop } from '../image/align.ts';
 import { resize } from '../image/resize.ts';
-import { inferenceState, networkOf } from '../models/index.ts';
 import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
-import { loadState, parameterCount, variablesOf } from '../nn/module.ts';
+import { parameterCount } from '../nn/module.ts';
 import { ioError, writeAtomically } from '../train/checkpointFile.ts';
-import { importFile } from '../train/modelFile.ts';
-import { parseCheckpoint } from '../weights/checkpoint.ts';
 import {
   type ExportContext,
   type Exported,
@@ -33,6 +28,7 @@ import { errorBar } from './bar.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { picturesOf } from './faces.ts';
 import { judges, type Pixels } from './judges.ts';
+import { evenly, type OpenModel, pictureBatches, readModel } from './model.ts';
 import { count, counted, print, printJson, size } from './output.ts';
 import { defaultThreshold, statedUse, storedThreshold } from './threshold.ts';
 
@@ -46,33 +42,7 @@ interface ExportFlags extends DeviceChoice {
   readonly json?: boolean;
 }
 
-interface Model {
-  readonly network: FaceNetwork;
-  readonly metadata: Readonly<Record<string, string>>;
-}
-
-/** Whether a file is this program's own, by the header of its safetensors. */
-function isOwn(bytes: Uint8Array): boolean {
-  if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
-  const header = new TextDecoder().decode(
-    bytes.subarray(8, 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)),
-  );
-  return /"format"\s*:\s*"facegrad"/.test(header);
-}
-
-/** The network of a file: this program's own, or another's that is imported on the way. */
-async function readModel(path: string): Promise<Model> {
-  const bytes = await readFile(path).catch((e) => {
-    throw ioError(`reading ${path}`, e);
-  });
-  if (!isOwn(bytes)) return importFile(path);
-  const { tensors, metadata } = parseCheckpoint(bytes, path);
-  const network = networkOf(metadata, path);
-  loadState(variablesOf(network), inferenceState(tensors, metadata), path, { allowExtra: true });
-  return { network, metadata };
-}
-
-function thresholdOf(metadata: Model['metadata']): ExportContext['threshold'] {
+function thresholdOf(metadata: OpenModel['metadata']): ExportContext['threshold'] {
   const { threshold } = statedUse(metadata);
   if (threshold !== undefined) return { cosine: threshold, from: 'stated when the model was imported' };
   const stored = storedThreshold(metadata);
@@ -91,25 +61,9 @@ async function engine(): Promise<string> {
 
 /** Most pictures that ranges are found on; evenly taken from more. */
 const mostPictures = 512;
-const perBatch = 16;
 
 async function calibrationPictures(path: string, network: FaceNetwork): Promise<HostTensor[]> {
-  const all = await picturesOf([path]);
-  const step = Math.max(1, all.length / mostPictures);
-  const chosen = Array.from({ length: Math.min(all.length, mostPictures) }, (_, i) => all[Math.floor(i * step)]!);
-  const [h, w] = network.preprocessing.inputSize;
-  const bar = errorBar();
-  const out: HostTensor[] = [];
-  for (let from = 0; from < chosen.length; from += perBatch) {
-    const part = chosen.slice(from, from + perBatch);
-    const bytes = new Uint8Array(part.length * h * w * 3);
-    for (const [i, { source }] of part.entries())
-      bytes.set(fitCrop(await readPicture(source), [h, w]).data, i * h * w * 3);
-    out.push(host(bytes, [part.length, h, w, 3]));
-    bar.show('reading', from + part.length, chosen.length, `${from + part.length}/${chosen.length} pictures`);
-  }
-  bar.stop();
-  return out;
+  return pictureBatches(evenly(await picturesOf([path]), mostPictures), network);
 }
 
 /** Pictures that embeddings are compared on: some of those given, or drawn faces. */

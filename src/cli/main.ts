@@ -20,6 +20,7 @@ const commands = {
   verify: { means: 'say whether two pictures show one person', load: () => import('./verify.ts') },
   import: { means: "read another program's model", load: () => import('./import.ts') },
   export: { means: 'write a model for other programs: ONNX, TFLite, a page', load: () => import('./export.ts') },
+  quantize: { means: 'round a network to 8 bits', load: () => import('./quantize.ts') },
   detect: { means: 'find the faces in pictures', load: () => import('./detect.ts') },
   prepare: { means: 'convert data sets from any format to any other', load: () => import('./prepare.ts') },
   inspect: { means: 'say what a data set holds and whether it is sound', load: () => import('./inspect.ts') },

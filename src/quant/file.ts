@@ -35,7 +35,7 @@ export function int8State({ model, preprocessing }: Int8Network): {
       architecture: int8Architecture,
       storage: 'int8',
       preprocessing: JSON.stringify(preprocessing),
-      graph: JSON.stringify(model.spec),
+      graph: JSON.stringify(checkGraph(model.spec, 'int8 network')),
       levels: JSON.stringify(Object.fromEntries([...model.levels].map(([v, l]) => [v, [l.scale, l.zero]]))),
       quantised: JSON.stringify([...model.quantised]),
     },

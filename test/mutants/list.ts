@@ -125,6 +125,41 @@ export const kernelMutants: readonly Mutant[] = [
     ['index', 'inputStep: f.let(inRow.mul(taps.inStep))', 'inputStep: f.let(inRow)'],
   ]),
   ...native(
+    '8-bit results',
+    'int8',
+    [
+      ['constant', 'const magicBits = 0x4b400000;', 'const magicBits = 0x4b400001;'],
+      ['constant', '? v.pmax(v.mul(slope))', '? v.pmin(v.mul(slope))'],
+      ['bound', 'v.pmax(splats.low).pmin(splats.high)', 'v.pmax(splats.low)'],
+      ['bound', 'if (attrs.residual) f.copy(edge, args.residual.add(place), count);', ''],
+      ['index', 'loadV128(place, 16))] as const', 'loadV128(place, 0))] as const'],
+    ],
+    'int8',
+  ),
+  ...native(
+    '8-bit products',
+    'int8Product',
+    [
+      ['constant', 'const paddedK = (k: number) => (k + 3) & ~3;', 'const paddedK = (k: number) => k & ~3;'],
+      ['bound', 'const wholes = f.let(src.add(n.and(-16)));', 'const wholes = f.let(src.add(n.add(15).and(-16)));'],
+      ['bound', 'f.if(left.gtS(0), () => store.some', 'f.if(left.gtS(1), () => store.some'],
+      ['index', 'const x = f.let(loadSplat(rows[i]!, 4 * step));', 'const x = f.let(loadSplat(rows[i]!, 0));'],
+      ['index', '.add(row.and(1).shl(1))', '.add(row.and(1))'],
+    ],
+    'int8',
+  ),
+  ...native(
+    '8-bit depthwise',
+    'int8Depthwise',
+    [
+      ['constant', 'const ring = (rows.kernel - 1) * rows.dilation + 1;', 'const ring = rows.kernel;'],
+      ['bound', 'else f.if(left.gtS(t), one);', 'else one();'],
+      ['bound', 'f.if(\n            y.ltU(rows.size),', 'f.if(\n            y.ltS(rows.size),'],
+      ['index', '(i * columns.kernel + s) * 4 * eight(channels)', '(i + s * columns.kernel) * 4 * eight(channels)'],
+    ],
+    'int8',
+  ),
+  ...native(
     'depthwise window',
     'window',
     [

@@ -1,0 +1,67 @@
+/** What commands that take a whole model share: opening it, whoever wrote it, and pictures in its input size. */
+import { readFile } from 'node:fs/promises';
+import { type HostTensor, host } from '../core/tensor.ts';
+import { readPicture } from '../data/readImage.ts';
+import { fitCrop } from '../image/align.ts';
+import { inferenceState, networkOf } from '../models/index.ts';
+import type { FaceNetwork } from '../models/network.ts';
+import { loadState, variablesOf } from '../nn/module.ts';
+import { ioError } from '../train/checkpointFile.ts';
+import { importFile } from '../train/modelFile.ts';
+import { parseCheckpoint } from '../weights/checkpoint.ts';
+import { errorBar } from './bar.ts';
+import type { Picture } from './faces.ts';
+
+export interface OpenModel {
+  readonly network: FaceNetwork;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Whether a file is this program's own, by the header of its safetensors. */
+function isOwn(bytes: Uint8Array): boolean {
+  if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
+  const header = new TextDecoder().decode(
+    bytes.subarray(8, 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)),
+  );
+  return /"format"\s*:\s*"facegrad"/.test(header);
+}
+
+/** The network of a file: this program's own, or another's that is imported on the way. */
+export async function readModel(path: string): Promise<OpenModel> {
+  const bytes = await readFile(path).catch((e) => {
+    throw ioError(`reading ${path}`, e);
+  });
+  if (!isOwn(bytes)) return importFile(path);
+  const { tensors, metadata } = parseCheckpoint(bytes, path);
+  const network = networkOf(metadata, path);
+  loadState(variablesOf(network), inferenceState(tensors, metadata), path, { allowExtra: true });
+  return { network, metadata };
+}
+
+/** At most so many of a list, evenly taken. */
+export function evenly<T>(all: readonly T[], most: number): T[] {
+  const step = Math.max(1, all.length / most);
+  return Array.from({ length: Math.min(all.length, most) }, (_, i) => all[Math.floor(i * step)]!);
+}
+
+const perBatch = 16;
+
+/** Pictures as uint8 RGB batches of the network's input size. */
+export async function pictureBatches(pictures: readonly Picture[], network: FaceNetwork): Promise<HostTensor[]> {
+  const [h, w] = network.preprocessing.inputSize;
+  const bar = errorBar();
+  const out: HostTensor[] = [];
+  try {
+    for (let from = 0; from < pictures.length; from += perBatch) {
+      const part = pictures.slice(from, from + perBatch);
+      const bytes = new Uint8Array(part.length * h * w * 3);
+      for (const [i, { source }] of part.entries())
+        bytes.set(fitCrop(await readPicture(source), [h, w]).data, i * h * w * 3);
+      out.push(host(bytes, [part.length, h, w, 3]));
+      bar.show('reading', from + part.length, pictures.length, `${from + part.length}/${pictures.length} pictures`);
+    }
+  } finally {
+    bar.stop();
+  }
+  return out;
+}
