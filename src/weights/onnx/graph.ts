@@ -14,7 +14,7 @@ import type { Graph } from '../../models/graph/spec.ts';
 import { named, outOf } from '../importErrors.ts';
 import { dataTypes, type GraphProto, type ModelProto, type NodeProto, type ValueInfoProto } from './messages.ts';
 import { firstOpset, type Item, isNumbers, latestOpset, OnnxNode, Unsupported } from './node.ts';
-import { readTensor, typeName } from './numbers.ts';
+import { mostMade, readTensor, typeName } from './numbers.ts';
 import { onnxOperators } from './operators.ts';
 
 export interface OnnxGraphOptions {
@@ -108,6 +108,8 @@ interface State {
   readonly items: Map<string, Item>;
   /** The images, and what arithmetic with constants makes of them. */
   readonly images: Set<Item>;
+  /** How many more numbers may be computed on the way. */
+  room: number;
   /** Whether something normalises them before the first layer. */
   normalises: boolean;
   /** Whether images come channels-last. */
@@ -163,6 +165,10 @@ function mapNode(proto: NodeProto, state: State): string | undefined {
       if (items.has(o))
         throw new DataError(`expected a value that is made once, got '${o}' twice\nThe file is damaged.`);
       items.set(o, item);
+      if (isNumbers(item) && !inputs.some((x) => x && isNumbers(x) && x.data === item.data)) {
+        state.room -= item.data.length;
+        if (state.room < 0) throw new DataError('expected less that can be computed beforehand\nThe file is damaged.');
+      }
       if (prepares && !isNumbers(item)) images.add(item);
     });
     return undefined;
@@ -235,6 +241,7 @@ function stateOf(proto: GraphProto, name: string, opset: number, { inputSize, ou
     graph,
     items,
     images,
+    room: 4 * [...items.values()].reduce((n, i) => n + (isNumbers(i) ? i.data.length : 0), 0) + 16 * mostMade,
     normalises: false,
     channelsLast,
     lacking: new Set(),

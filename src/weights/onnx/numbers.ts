@@ -24,7 +24,7 @@ export interface Numbers {
 }
 
 /** Most elements that something small may grow to: a file of a few bytes must not ask for gigabytes. */
-const mostMade = 1 << 22;
+export const mostMade = 1 << 20;
 
 const held = (type: NumberType, n: number): Held =>
   type === 'float' ? new Float32Array(n) : type === 'int' ? new Float64Array(n) : new Uint8Array(n);

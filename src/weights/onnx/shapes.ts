@@ -9,7 +9,7 @@ import { type Shape, sizeOf } from '../../core/shape.ts';
 import { type Ordered, permuted } from '../../models/graph/channelsFirst.ts';
 import type { TensorProto } from './messages.ts';
 import { asHost, type Item, isNumbers, latestOpset as latest, type OnnxNode, type OnnxOperator } from './node.ts';
-import { cast, joined, type Numbers, numbersOf, numberTypeOf, take, typeName } from './numbers.ts';
+import { cast, joined, mostMade, type Numbers, numbersOf, numberTypeOf, take, typeName } from './numbers.ts';
 
 const range = (n: number, f: (i: number) => number = (i) => i): number[] => Array.from({ length: n }, (_, i) => f(i));
 
@@ -238,7 +238,7 @@ function expand(node: OnnxNode): Item {
 /** A shape of so few numbers that they can be listed. */
 function checked(node: OnnxNode, shape: Shape): Shape {
   const n = shape.reduce((a, b) => a * b, 1);
-  return n <= 1 << 22 ? shape : node.fail(`at most ${1 << 22} numbers, got shape [${shape.join(', ')}]`);
+  return n <= mostMade ? shape : node.fail(`at most ${mostMade} numbers, got shape [${shape.join(', ')}]`);
 }
 
 function tile(node: OnnxNode): Item {

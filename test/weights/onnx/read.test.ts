@@ -397,6 +397,19 @@ describe('what is refused', () => {
       'y (Resize): expected sizes',
     ],
     [
+      'a thousand things of a million numbers',
+      one(
+        [
+          node('ConstantOfShape', ['s'], ['c0']),
+          ...Array.from({ length: 999 }, (_, i) => node('Neg', [`c${i}`], [`c${i + 1}`])),
+          node('ReduceSum', ['c999'], ['c'], { keepdims: 0 }),
+          node('Add', ['x', 'c'], ['y']),
+        ],
+        { initializer: [ints('s', [1000, 1000])] },
+      ),
+      '(Neg): expected less that can be computed beforehand',
+    ],
+    [
       'indices outside',
       one([node('Gather', ['x', 's'], ['y'], { axis: 1 })], { initializer: [ints('s', [3])] }),
       'y (Gather): expected an index below 3, got 3',
@@ -488,7 +501,7 @@ it('operators of wrong inputs and attributes give a graph or an error that names
     floats('j', [1, 1, 2, 2], [1, 1, 2, 1e30]),
   ];
   let refused = 0;
-  for (let round = 0; round < 30; round++)
+  for (let round = 0; round < 10; round++)
     for (const [opType, { opsets }] of onnxOperators) {
       const more = Array.from({ length: draw(6) }, () => pick(['x', 'x', 'z', '', ...initializer.map((t) => t.name!)]));
       const input = draw(4) ? ['x', ...more] : more;
