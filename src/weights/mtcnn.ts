@@ -11,7 +11,7 @@ import { detectorPreprocessing } from '../models/detectors/recognise.ts';
 import { permuted } from '../models/graph/channelsFirst.ts';
 import type { WeightFormat, WeightSource } from './format.ts';
 import { graphVariables } from './layouts/detectors.ts';
-import { shortened } from './layouts/load.ts';
+import { listed } from './layouts/load.ts';
 import { type PickleCall, type PickleContext, pickleKind, readPickle } from './pickle.ts';
 import { hostTensorOf, NumpyArray, numpyGlobals } from './pickleNumpy.ts';
 import type { HostTensor } from './safetensors.ts';
@@ -115,17 +115,12 @@ async function read(source: WeightSource) {
       );
     const where = name === given ? source.name : `${name} beside ${source.name}`;
     const state = torch ? (await readTorch(bytes, where)).tensors : caffeState(readNpyDict(bytes, where));
-    const { tensors: own, used } = graphVariables(mtcnnGraph(part).spec, state, {
+    const { tensors: own } = graphVariables(mtcnnGraph(part).spec, state, {
       title: `MTCNN's ${part}`,
       source: where,
       axes: torch ? 'pytorch' : 'own',
       prefix: `${part}.`,
     });
-    const extra = [...state.keys()].filter((n) => !used.has(n));
-    if (extra.length)
-      throw new DataError(
-        `${where}: expected the tensors of MTCNN's ${part}, but ${extra.length} are not its\n${shortened(extra, 'unexpected ').join('\n')}\nIt is another network.`,
-      );
     for (const [variable, tensor] of own) tensors.set(variable, tensor);
   }
   const { spec } = mtcnnGraphs();

@@ -22,7 +22,7 @@ import { foamliu } from './foamliu.ts';
 import { facePytorchCbam, irBody, iresnet } from './irNets.ts';
 import { k210 } from './k210.ts';
 import type { GraphFit, Layout, NetworkFit, Tensors } from './layout.ts';
-import { fitted, type Loaded, load, type Place, shortened } from './load.ts';
+import { fitted, type Loaded, listed, load, type Place } from './load.ts';
 import { mobileFaceNetTf, slimResNetTf } from './slimNets.ts';
 import { treb1enMobileFaceNet } from './treb1enMobileFaceNet.ts';
 
@@ -196,7 +196,7 @@ function fromGraph(
   const unexpected = [...tensors.keys()].filter((n) => !fit.used.has(n));
   if (unexpected.length && !lenient)
     throw new DataError(
-      `${source}: expected the tensors of ${layout.name} (${layout.project}), but ${unexpected.length} are not its\n${shortened(unexpected, 'unexpected ').join('\n')}\nIt is another network, or take what fits (lenient).`,
+      `${source}: expected the tensors of ${layout.name} (${layout.project}), but ${unexpected.length} are not its\n${listed(unexpected, 'unexpected ').join('\n')}\nIt is another network, or take what fits (lenient).`,
     );
   const network = graphNetwork(fit.graph, source);
   network.preprocessing = { ...network.preprocessing, ...fit.preprocessing };
@@ -258,7 +258,7 @@ function byArchitecture(
   });
   if (wrong.length)
     throw new DataError(
-      `${source}: expected the tensors of ${architecture} in order, but ${wrong.length} are others\n${shortened(wrong, '').join('\n')}\n${advice}`,
+      `${source}: expected the tensors of ${architecture} in order, but ${wrong.length} are others\n${listed(wrong, '').join('\n')}\n${advice}`,
     );
   for (const [i, variable] of variables.entries()) variable.write(found[i]!);
   return {
@@ -291,21 +291,24 @@ function noLayout(tensors: Tensors, { convention }: Pick<StateFile, 'convention'
   const last = `The layouts are ${known}. Name the network (architecture) where its tensors are in order, or import a file that holds the graph, such as ONNX.`;
   if (!nearest?.hits)
     return new DataError(
-      `${source}: expected the names of a layout that is known here, got ${names.length} tensors of none\n${shortened(
+      `${source}: expected the names of a layout that is known here, got ${names.length} tensors of none\n${listed(
         names.map((n) => `${n} [${tensors.get(n)!.shape}]`),
         '',
+        12,
       ).join('\n')}\n${last}`,
     );
   const { layout, hits } = nearest;
   return new DataError(
     `${source}: expected the names of a layout that is known here; nearest is ${layout.name} (${layout.project}), which names ${hits} of its ${names.length} tensors\n${[
-      ...shortened(
+      ...listed(
         layout.has.filter((n) => !tensors.has(n)),
         'missing ',
+        12,
       ),
-      ...shortened(
+      ...listed(
         names.filter((n) => !layout.names.test(n)),
         'unexpected ',
+        12,
       ),
     ].join('\n')}\n${last}`,
   );

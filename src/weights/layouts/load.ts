@@ -116,9 +116,9 @@ export function load(
   if (!lenient && missing.length + wrong.length + unexpected.length)
     throw new DataError(
       `${source}: expected the ${places.length} tensors of ${title}, but ${missing.length} are missing, ${wrong.length} have another shape and ${unexpected.length} are not its\n${[
-        ...shortened(wrong, ''),
-        ...shortened(missing, 'missing '),
-        ...shortened(unexpected, 'unexpected '),
+        ...listed(wrong, ''),
+        ...listed(missing, 'missing '),
+        ...listed(unexpected, 'unexpected '),
       ].join('\n')}\nIt is another network, or one with other options: name them, or take what fits (lenient).`,
     );
   if (found.length === 0)
@@ -131,8 +131,8 @@ export function load(
   return { loaded: found.length, missing, unexpected, notes: wrong.map((w) => `left out, of another shape: ${w}`) };
 }
 
-const most = 12;
-export const shortened = (names: readonly string[], before: string): string[] => [
+/** Names as lines, all of them where a file is nearly the network's; of others a beginning tells enough. */
+export const listed = (names: readonly string[], before: string, most = 1000): string[] => [
   ...names.slice(0, most).map((n) => `  ${before}${n.length > 200 ? `${n.slice(0, 197)}...` : n}`),
   ...(names.length > most ? [`  … and ${names.length - most} more ${before}`.trimEnd()] : []),
 ];
