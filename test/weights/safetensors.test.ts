@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DataError, UsageError } from '../../src/core/errors.ts';
-import { type HostTensor, halfToFloat, readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
+import {
+  floatToHalf,
+  type HostTensor,
+  halfToFloat,
+  readSafetensors,
+  writeSafetensors,
+} from '../../src/weights/safetensors.ts';
 
 /** A file from raw header text and data. */
 function file(header: string, data: number | Uint8Array = 0): Uint8Array {
@@ -182,4 +188,46 @@ test('writing refuses data that does not fit its shape, and names that are taken
     ]),
   ).toThrow(/taken/);
   expect(() => writeSafetensors([['\ud800', f32([0], [])]])).toThrow(/well-formed/);
+});
+
+describe('halves', () => {
+  test('are the nearest of a float32, ties to even, as they are read again', () => {
+    const wrong: number[] = [];
+    const is = (x: number, h: number) => {
+      if (floatToHalf(x) !== h) wrong.push(x);
+    };
+    for (let h = 0; h < 0x10000; h++) {
+      const x = halfToFloat(h);
+      if (!Number.isNaN(x)) is(x, h);
+    }
+    // Between two neighbours: the middle goes to the even one, what is beside it to the nearer.
+    for (let h = 0; h < 0x7bff; h++) {
+      const middle = (halfToFloat(h) + halfToFloat(h + 1)) / 2;
+      is(middle, h % 2 ? h + 1 : h);
+      is(Math.fround(middle * (1 - 2 ** -20)), h);
+      is(-Math.fround(middle * (1 + 2 ** -20)), 0x8000 | (h + 1));
+    }
+    expect(wrong).toEqual([]);
+    expect(halfToFloat(floatToHalf(Number.NaN))).toBeNaN();
+    expect(floatToHalf(65519)).toBe(0x7bff);
+    expect(() => floatToHalf(65520)).toThrow(/up to 65504, got 65520/);
+    expect(floatToHalf(-Infinity)).toBe(0xfc00);
+  });
+
+  test('are written where asked for, and read as float32', () => {
+    const t = (data: Float32Array, ...shape: number[]): HostTensor => ({ dtype: 'f32', shape, data });
+    const bytes = writeSafetensors(
+      [
+        ['matrix', t(Float32Array.of(1, 1 / 3, -2.5, 60000), 2, 2)],
+        ['vector', t(Float32Array.of(1 / 3), 1)],
+      ],
+      {},
+      { half: (_, { shape }) => shape.length > 1 },
+    );
+    const { tensors } = readSafetensors(bytes);
+    expect(tensors.get('matrix')).toMatchObject({ dtype: 'f32', storage: 'F16' });
+    expect([...tensors.get('matrix')!.data]).toEqual([1, 0.333251953125, -2.5, 60000]);
+    expect(tensors.get('vector')!.storage).toBeUndefined();
+    expect([...tensors.get('vector')!.data]).toEqual([Math.fround(1 / 3)]);
+  });
 });
