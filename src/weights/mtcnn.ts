@@ -11,7 +11,6 @@ import { detectorPreprocessing } from '../models/detectors/recognise.ts';
 import { permuted } from '../models/graph/channelsFirst.ts';
 import type { WeightFormat, WeightSource } from './format.ts';
 import { graphVariables } from './layouts/detectors.ts';
-import { listed } from './layouts/load.ts';
 import { type PickleCall, type PickleContext, pickleKind, readPickle } from './pickle.ts';
 import { hostTensorOf, NumpyArray, numpyGlobals } from './pickleNumpy.ts';
 import type { HostTensor } from './safetensors.ts';

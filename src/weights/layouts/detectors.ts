@@ -18,23 +18,24 @@ export interface GraphState {
   readonly axes: Axes;
   /** What our paths have in front of theirs: 'pnet.'. */
   readonly prefix?: string;
+  /** Names of theirs that nobody reads. */
+  readonly ignored?: RegExp;
 }
 
 /**
  * The variables of a graph from a state whose names are its paths.
- * @throws DataError listing what is missing or has another shape
+ * @throws DataError listing what is missing, left over or has another shape
  */
 export function graphVariables(
   spec: GraphSpec,
   state: Tensors,
-  { title, source, axes, prefix = '' }: GraphState,
+  { title, source, axes, prefix = '', ignored }: GraphState,
 ): { tensors: Map<string, HostTensor>; used: Set<string> } {
   const network = new GraphNetwork(spec);
   const variables = variablesOf(network);
   const theirs = pytorchNames((path) => path.slice(`layers.${prefix}`.length));
   const places = variables.map((variable) => ({ variable, name: theirs(variable.name) }));
-  // What is left over is the caller's to judge.
-  load(network, places, state, { axes, ignored: /^/, lenient: false, title, source });
+  load(network, places, state, { axes, ignored, lenient: false, title, source });
   return {
     tensors: new Map(variables.map((v) => [v.name, { data: v.host, shape: v.shape, dtype: v.dtype }])),
     used: new Set(places.map((p) => p.name)),
@@ -53,7 +54,13 @@ export const retinaFaceLayout: Layout = {
   names: /^(body|fpn|ssh[123]|(Class|Bbox|Landmark)Head)\./,
   fit(state, source) {
     const { spec } = retinaFaceGraph(usualSize);
-    const { tensors, used } = graphVariables(spec, state, { title: this.name, source, axes: 'pytorch' });
+    // What is left over is judged where the user may have asked to be lenient.
+    const { tensors, used } = graphVariables(spec, state, {
+      title: this.name,
+      source,
+      axes: 'pytorch',
+      ignored: /^/,
+    });
     const preprocessing = { ...detectorPreprocessing.retinaface, inputSize: usualSize };
     return { graph: { spec, tensors }, preprocessing, used };
   },
