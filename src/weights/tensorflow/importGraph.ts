@@ -8,11 +8,13 @@
 import { DataError, ShapeError, UsageError } from '../../core/errors.ts';
 import { GraphBuilder, type Value } from '../../models/graph/builder.ts';
 import type { GraphFile, ReadOptions } from '../format.ts';
+import { sizeNote, withInputSize } from '../inputSize.ts';
 import { fold } from './folding.ts';
 import type { TfNode } from './graphDef.ts';
-import { dead, handlers, type Result, Unsupported } from './operators.ts';
+import { handlers } from './operators.ts';
 import { passing, place, simplify, type TfGraph } from './patterns.ts';
 import { type Constant, constant, isConstant } from './wire.ts';
+import { dead, type Result, Unsupported } from './work.ts';
 
 export interface GraphImport extends ReadOptions {
   /** What errors call the file. */
@@ -28,8 +30,25 @@ const sideEffects = /^(NoOp|Assert|.*Summary.*|Save.*|Restore.*|Assign.*|.*Queue
 /** Names of outputs that are scores of classes: not the embedding, which is to be the first. */
 const scores: ReadonlySet<string> = new Set(['Softmax', 'Sigmoid', 'LogSoftmax', 'ArgMax']);
 
-/** @throws DataError listing what is not supported where no output is left, or where the graph is damaged */
+/**
+ * Where the graph leaves the size of its images open and none is given, the first usual one that fits is taken and told.
+ * @throws DataError listing what is not supported where no output is left, or where the graph is damaged
+ */
 export function importGraph(list: readonly TfNode[], options: GraphImport): GraphFile {
+  if (options.inputSize || !list.some(leavesSizeOpen)) return importSized(list, options);
+  const { made, size } = withInputSize(undefined, (inputSize) => importSized(list, { ...options, inputSize }));
+  return { ...made, notes: [...made.notes, sizeNote(size)] };
+}
+
+/** Whether a node is an input of images whose sides are not known. */
+function leavesSizeOpen({ op, attrs }: TfNode): boolean {
+  const shape = attrs.get('shape')?.shape;
+  const pixels = ['float', 'half', 'double', 'uint8'].includes(attrs.get('dtype')?.type ?? '');
+  if (!op.startsWith('Placeholder') || !pixels) return false;
+  return shape ? shape.length === 4 && shape.slice(1, 3).some((d) => d < 0) : op !== 'PlaceholderWithDefault';
+}
+
+function importSized(list: readonly TfNode[], options: GraphImport): GraphFile {
   const { source, weights = new Map() } = options;
   const nodes = new Map(list.map((n) => [n.name, n]));
   const constants = new Map<string, Constant>();

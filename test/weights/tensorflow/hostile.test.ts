@@ -80,7 +80,19 @@ describe('what is refused', () => {
   test('inputs that are not there, and images of unknown size', () => {
     expect(() => given([node('a', 'Relu', ['nothing'])])).toThrow(/nothing is read but not in the graph/);
     const open = node('y', 'Placeholder', [], { dtype: { type: 'float' }, shape: { shape: [-1, -1, -1, 3] } });
-    expect(() => importGraph([open, node('a', 'Relu', ['y'])], { source: 'x.pb' })).toThrow(/does not say the size/);
+    const guessed = importGraph([open, node('a', 'Relu', ['y'])], { source: 'x.pb' });
+    expect(guessed.graph.spec.inputs[0]!.shape).toEqual([112, 112, 3]);
+    expect(guessed.notes[0]).toMatch(/the file does not say the size of images; 112x112 fits/);
+    // A dense layer fits one size alone.
+    const flat = [
+      node('s', 'Const', [], { value: { tensor: constant('int', [2], [-1, 160 * 160 * 3]) } }),
+      node('w', 'Const', [], { value: { tensor: constant('float', [160 * 160 * 3, 1], new Float32Array(76800)) } }),
+      node('r', 'Reshape', ['y', 's']),
+      node('m', 'MatMul', ['r', 'w']),
+    ];
+    expect(importGraph([open, ...flat], { source: 'x.pb' }).graph.spec.inputs[0]!.shape).toEqual([160, 160, 3]);
+    const row = node('y', 'Placeholder', [], { dtype: { type: 'float' }, shape: { shape: [-1, -1] } });
+    expect(() => importGraph([row, node('a', 'Relu', ['y'])], { source: 'x.pb' })).toThrow(/does not say the size/);
     const { graph } = importGraph([open, node('a', 'Relu', ['y'])], { source: 'x.pb', inputSize: [8, 6] });
     expect(graph.spec.inputs).toEqual([{ name: 'y', shape: [8, 6, 3] }]);
   });
