@@ -11,7 +11,7 @@ import { host } from '../../core/tensor.ts';
 import { type GraphBuilder, Value } from '../../models/graph/builder.ts';
 import type { HostTensor } from '../safetensors.ts';
 import { samePadding } from './padding.ts';
-import { activations, type BuiltinName, paddings } from './schema.ts';
+import { activations, type BuiltinName, paddings, tensorTypes, typeNames } from './schema.ts';
 
 /** A value of the graph, or a constant of the file. */
 export type Operand = Value | HostTensor;
@@ -342,6 +342,14 @@ const pack: Convert = (c) => {
 };
 /** Stands for numbers stored in fewer bits; here all are float32. */
 const asItIs: Convert = (c) => c.operand(0);
+/** Between kinds of floating-point numbers, and of constants; else numbers would be cut off. */
+const cast: Convert = (c) => {
+  const x = c.operand(0);
+  const to = c.option('to');
+  if (isValue(x) && to !== tensorTypes.f32 && to !== tensorTypes.f16)
+    c.fail(`it turns numbers to ${typeNames[to] ?? to}`);
+  return x;
+};
 const reciprocalRoot: Convert = (c) => {
   const root = c.builder.apply('sqrt', [c.value(0)], {}, `${c.path}.sqrt`);
   return c.apply('div', [root], { value: 1, reversed: true });
@@ -426,7 +434,7 @@ export const converters: { readonly [K in BuiltinName]: Convert } = {
     c.apply('matmul', [c.value(0), c.value(1)], { transA: c.option('adjX') === 1, transB: c.option('adjY') === 1 }),
   SHAPE: (c) => host(Int32Array.from(c.operand(0).shape), [c.operand(0).shape.length]),
   PACK: pack,
-  CAST: asItIs,
+  CAST: cast,
   DEQUANTIZE: asItIs,
   QUANTIZE: asItIs,
 };
