@@ -6,8 +6,7 @@
  */
 import { DataError } from '../../core/errors.ts';
 import type { Shape } from '../../core/shape.ts';
-import type { HostTensor } from '../../core/tensor.ts';
-import { host } from '../../core/tensor.ts';
+import { type HostTensor, host } from '../../core/tensor.ts';
 import type { ChannelsFirst, Ordered } from '../../models/graph/channelsFirst.ts';
 import type { AttributeProto, NodeProto } from './messages.ts';
 import { type Numbers, readTensor } from './numbers.ts';
