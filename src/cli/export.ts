@@ -67,19 +67,22 @@ async function calibrationPictures(path: string, network: FaceNetwork): Promise<
 }
 
 /** Pictures that embeddings are compared on: some of those given, or drawn faces. */
-function samplePictures(network: FaceNetwork, given: readonly HostTensor[] | undefined): Pixels {
+function samplePictures(network: FaceNetwork, given: readonly HostTensor[] | undefined, count: number): Pixels {
   const [h, w] = network.preprocessing.inputSize;
-  if (given) {
-    const n = Math.min(4, given[0]!.shape[0]!);
-    return { data: (given[0]!.data as Uint8Array).slice(0, n * h * w * 3), shape: [n, h, w, 3] };
-  }
+  const each = h * w * 3;
   const side = Math.max(32, h, w);
-  const data = new Uint8Array(4 * h * w * 3);
-  for (let i = 0; i < 4; i++) {
-    const face = { width: side, height: side, data: syntheticFace(1, i, 0, side) };
-    data.set(resize(face, w, h).data, i * h * w * 3);
+  const data = new Uint8Array(count * each);
+  for (let i = 0; i < count; i++) {
+    if (given) {
+      const [{ data: pictures, shape }] = given as [HostTensor];
+      const at = (i % shape[0]!) * each;
+      data.set(pictures.subarray(at, at + each), i * each);
+    } else {
+      const face = { width: side, height: side, data: syntheticFace(1, i, 0, side) };
+      data.set(resize(face, w, h).data, i * each);
+    }
   }
-  return { data, shape: [4, h, w, 3] };
+  return { data, shape: [count, h, w, 3] };
 }
 
 async function embeddingsOf(
@@ -178,7 +181,8 @@ async function run(path: string, flags: ExportFlags): Promise<void> {
       engine,
     });
     bar.stop();
-    const check = await verified(target, made, samplePictures(network, pictures), device);
+    const sample = samplePictures(network, pictures, made.context.graph.spec.batch ?? 4);
+    const check = await verified(target, made, sample, device);
     const places = made.files.map(({ name, bytes }, i) => ({ file: i === 0 ? out : join(dirname(out), name), bytes }));
     for (const { file } of places) isFree(file);
     for (const { file, bytes } of places) {
