@@ -4,6 +4,7 @@ import type { GraphFile, ReadOptions, WeightSource } from '../format.ts';
 import { sizeNote, withInputSize } from '../inputSize.ts';
 import { leavesSizeOpen, onnxGraph } from './graph.ts';
 import { decodeMessage, type ModelProto, type TensorProto } from './messages.ts';
+import { statedPreprocessing } from './stated.ts';
 
 /** A file as messages. Throws DataError. */
 export function readOnnx(bytes: Uint8Array, name: string): ModelProto {
@@ -37,9 +38,6 @@ function told({ producerName, producerVersion, domain, metadataProps = [] }: Mod
   };
 }
 
-/** As of ncnn's and MXNet's files. */
-const unstated = 'the network does not normalise images itself, and the file does not say how they are to be';
-
 export async function readOnnxFile(source: WeightSource, { inputSize }: ReadOptions): Promise<GraphFile> {
   const { name } = source;
   const model = readOnnx(await source.bytes(), name);
@@ -62,11 +60,13 @@ export async function readOnnxFile(source: WeightSource, { inputSize }: ReadOpti
   const sized = leavesSizeOpen(model) ? withInputSize(inputSize, build) : undefined;
   const { graph, opset, normalises, notes } = sized?.made ?? build(inputSize);
   const [height = 1, width = 1] = graph.spec.inputs[0]!.shape;
+  const asTheyAre = { colourOrder: 'RGB', mean: 0, scale: 1 } as const;
+  const stated = statedPreprocessing(model) ?? (normalises ? asTheyAre : undefined);
   return {
     kind: 'graph',
     graph,
-    ...(normalises && { preprocessing: { colourOrder: 'RGB', mean: 0, scale: 1, inputSize: [height, width] } }),
-    notes: [...(sized?.guessed ? [sizeNote(sized.size)] : []), ...notes, ...(normalises ? [] : [unstated])],
+    ...(stated && { preprocessing: { ...stated, inputSize: [height, width] } }),
+    notes: [...(sized?.guessed ? [sizeNote(sized.size)] : []), ...notes],
     metadata: { ...told(model), opset: String(opset) },
   };
 }

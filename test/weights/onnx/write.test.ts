@@ -15,7 +15,9 @@ import { operators } from '../../../src/models/graph/operators.ts';
 import type { Graph } from '../../../src/models/graph/spec.ts';
 import { traced } from '../../../src/models/graph/traced.ts';
 import type { Preprocessing } from '../../../src/models/network.ts';
-import { importModel } from '../../../src/weights/import.ts';
+import { exportNetwork } from '../../../src/weights/export.ts';
+import { onnxTarget } from '../../../src/weights/exports/onnx.ts';
+import { bytesSource, importModel } from '../../../src/weights/import.ts';
 import { decodeMessage } from '../../../src/weights/onnx/messages.ts';
 import { writeOnnx } from '../../../src/weights/onnx/write.ts';
 import { openOnnx, planar } from '../../helpers/onnxruntime.ts';
@@ -311,6 +313,24 @@ it('says what the file is: names of modules, preparation, a batch of any size', 
   expect(fixed.spec.batch).toBe(1);
   const [first] = decodeMessage('ModelProto', writeOnnx(fixed)).graph!.input!;
   expect(first!.type!.tensorType!.shape!.dim![0]).toEqual({ dimValue: 1 });
+});
+
+it('says how pictures are prepared, and is imported so', async () => {
+  const network = smallNetwork('mobilefacenet');
+  network.preprocessing = { ...network.preprocessing, colourOrder: 'BGR', mean: [104, 117, 123], scale: 0.5 };
+  const read = async (preprocessing: 'include' | 'leave', change = (text: string) => text) => {
+    const { files } = await exportNetwork(network, onnxTarget, { name: 'm.onnx', preprocessing });
+    const whole = Buffer.from(files[0]!.bytes).toString('latin1');
+    const changed = Uint8Array.from(Buffer.from(change(whole), 'latin1'));
+    return (await importModel(bytesSource('m.onnx', changed))).network.preprocessing;
+  };
+  expect(await read('leave')).toEqual(network.preprocessing);
+  expect(await read('include')).toEqual({ ...network.preprocessing, colourOrder: 'RGB', mean: 0, scale: 1 });
+  // What is not ours is not taken.
+  const usual = { ...network.preprocessing, colourOrder: 'RGB', mean: 0, scale: 1 };
+  expect(await read('leave', (text) => text.replace('"BGR"', '"XYZ"'))).toEqual(usual);
+  expect(await read('leave', (text) => text.replace('"scale":0.5', '"scale":-.5'))).toEqual(usual);
+  expect(await read('leave', (text) => text.replace('facegrad', 'otherone'))).toEqual(usual);
 });
 
 it('holds numbers that two layers share once', () => {
