@@ -8,8 +8,9 @@
 import { DataError, ShapeError, UsageError } from '../../core/errors.ts';
 import { GraphBuilder, type Value } from '../../models/graph/builder.ts';
 import type { GraphFile, ReadOptions } from '../format.ts';
+import { isValue, type Operand } from './call.ts';
 import { TfliteFile, type TfliteNode } from './model.ts';
-import { convert, converters, isValue, type Operand } from './operators.ts';
+import { convert, converters } from './operators.ts';
 import { type BuiltinName, tensorTypes, typeNames } from './schema.ts';
 
 export interface ReadTfliteOptions extends ReadOptions {
