@@ -1,16 +1,16 @@
 /**
  * A detector from a file, of whatever family and format.
  *
- * The one idea: what a graph gives tells which detector it is, so a file needs to say nothing of itself. Where its numbers
- * are those of a network that is known here, or the file can be converted again, pictures keep their own size.
+ * The one idea: what a graph gives tells which detector it is, so a file needs to say nothing of itself. A graph that can be
+ * walked with other sizes takes pictures at their own; into one that cannot they are fitted.
  */
-import { DataError } from '../core/errors.ts';
+import { DataError, ShapeError, UsageError } from '../core/errors.ts';
 import type { HostTensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
+import { graphAt } from '../models/detectors/graphAt.ts';
 import { type MtcnnPart, mtcnnGraph } from '../models/detectors/mtcnn.ts';
 import { madeBy, recogniseDetector } from '../models/detectors/recognise.ts';
-import { retinaFaceGraph } from '../models/detectors/retinaFace.ts';
 import { GraphNetwork, graphNetwork } from '../models/graph/network.ts';
 import type { GraphSpec } from '../models/graph/spec.ts';
 import { networkOf } from '../models/index.ts';
@@ -20,7 +20,7 @@ import type { WeightSource } from '../weights/format.ts';
 import type { Detector } from './detection.ts';
 import { type MtcnnOptions, mtcnn } from './mtcnn.ts';
 import { type RetinaFaceOptions, retinaFace } from './retinaFace.ts';
-import type { Size } from './sizedNetworks.ts';
+import type { MakeNetwork, Size } from './sizedNetworks.ts';
 import { type UltraFaceOptions, ultraFace } from './ultraFace.ts';
 
 /** Of the family that the file turns out to be; the others' are refused. */
@@ -49,15 +49,20 @@ function partFor(spec: GraphSpec, tensors: ReadonlyMap<string, HostTensor>): Gra
   return network;
 }
 
-/** Whether these are the numbers of RetinaFace as it is known here, so that it can be built for any size. */
-function isRetinaFace(tensors: ReadonlyMap<string, HostTensor>): boolean {
-  const known = retinaFaceGraph([32, 32]).tensors;
-  return known.size === tensors.size && [...known].every(([name, t]) => `${tensors.get(name)?.shape}` === `${t.shape}`);
+/** Networks of a graph for every size; undefined where it is for its own alone. */
+function atAnySize(spec: GraphSpec, tensors: ReadonlyMap<string, HostTensor>): MakeNetwork | undefined {
+  try {
+    // Odd sides, unlike each other: what does not follow the size shows.
+    if (recogniseDetector(new GraphNetwork(graphAt(spec, [75, 101])))?.kind !== 'retinaface') return undefined;
+  } catch (error) {
+    if (error instanceof DataError || error instanceof ShapeError || error instanceof UsageError) return undefined;
+    throw error;
+  }
+  return (size) => graphNetwork({ spec: graphAt(spec, size), tensors });
 }
 
 /**
  * The detector that a network is.
- * @param again the network of the same file for pictures of another size, where the file can be converted for any
  * @param source what errors call it
  * @throws DataError where it is none; UsageError for options that its family has not
  */
@@ -65,7 +70,7 @@ export async function detectorOf(
   network: GraphNetwork,
   device: Device,
   options: DetectorOptions = {},
-  { again, source = 'detector' }: { again?: (size: Size) => Promise<GraphNetwork>; source?: string } = {},
+  source = 'detector',
 ): Promise<Detector> {
   const found = recogniseDetector(network);
   const { graph } = network.options;
@@ -85,12 +90,11 @@ export async function detectorOf(
   const tensors = await stateOf(variablesOf(network));
   if (found.kind === 'mtcnn')
     return mtcnn((part: MtcnnPart, size) => partFor(mtcnnGraph(part, size).spec, tensors), device, options);
-  if (isRetinaFace(tensors))
-    return retinaFace({ make: (size) => graphNetwork({ spec: retinaFaceGraph(size).spec, tensors }) }, device, options);
+  const make = atAnySize(graph, tensors);
   return retinaFace(
     {
-      make: again ?? (() => network),
-      only: again ? undefined : (graph.inputs[0]!.shape.slice(0, 2) as unknown as Size),
+      make: make ?? (() => network),
+      only: make ? undefined : (graph.inputs[0]!.shape.slice(0, 2) as unknown as Size),
       names: found,
       logits: madeBy(graph, found.conf) !== 'softmax',
     },
@@ -120,22 +124,18 @@ export async function openDetector(
   const name = source?.name ?? 'detector';
   const bytes = file instanceof Uint8Array ? file : await file.bytes();
   let network: GraphNetwork;
-  let again: ((size: Size) => Promise<GraphNetwork>) | undefined;
   if (!source || isOwn(bytes)) {
     const { tensors, metadata } = parseCheckpoint(bytes, name);
     network = graphOf(networkOf(metadata, name), name);
     loadState(variablesOf(network), tensors, name);
   } else {
     const { importModel } = await import('../weights/import.ts');
-    const imported = await importModel(source);
-    network = graphOf(imported.network, name);
-    if (imported.format === 'onnx')
-      again = async (inputSize) => graphOf((await importModel(source, { inputSize })).network, name);
+    network = graphOf((await importModel(source)).network, name);
   }
   const opened = typeof device === 'string' ? await openDevice(device, { threads }) : undefined;
   const on = opened ?? (device as Device);
   try {
-    const detector = await detectorOf(network, on, options, { source: name, ...(again && { again }) });
+    const detector = await detectorOf(network, on, options, name);
     if (!opened) return detector;
     return {
       ...detector,

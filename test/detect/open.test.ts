@@ -89,6 +89,21 @@ describe('RetinaFace of zeros', () => {
     await detector.dispose();
     expect(kept.length).toBeGreaterThan(5);
   });
+  it('of one size only takes pictures that are fitted into it', async () => {
+    const { spec, tensors } = retinaFaceGraph([64, 64]);
+    const rows = retinaFaceAnchors([64, 64]).length / 3;
+    const loc = spec.outputs.find((o) => o.name === 'loc')!.value;
+    const cut = { op: 'slice', path: 'cut', inputs: [loc], outputs: ['cut'], attrs: { axis: 1, start: 0, end: rows } };
+    const outputs = spec.outputs.map((o) => (o.name === 'loc' ? { ...o, value: 'cut' } : o));
+    const network = graphNetwork({ spec: { ...spec, nodes: [...spec.nodes, cut], outputs }, tensors });
+    const detector = await detectorOf(network, device, { score: 0.4 });
+    // 32 pixels are brought up to 64, so an anchor of 16 is one of 8.
+    expect((await detector.detect(picture(1, 1, 32)))[0]!.box).toEqual([-2, -2, 6, 6]);
+    const free = await detectorOf(graphNetwork({ spec, tensors }), device, { score: 0.4 });
+    expect((await free.detect(picture(1, 1, 32)))[0]!.box).toEqual([-4, -4, 12, 12]);
+    await detector.dispose();
+    await free.dispose();
+  });
   it('before a softmax is made sure of', async () => {
     const network = graphNetwork(retinaFaceGraph([64, 64]));
     const names = { loc: 'loc', conf: 'conf', lm: 'lm' };
