@@ -1,21 +1,28 @@
 /**
  * Frozen TensorFlow graphs (`.pb`): GraphDef messages with the weights as constants.
  *
- * Source: tensorflow/core/framework/graph.proto; what it holds is read by graphDef.ts and importGraph.ts.
+ * Source: tensorflow/core/framework/graph.proto; what it holds is read by graphDef.ts and importGraph.ts,
+ * which are loaded when one comes.
  */
 import type { WeightFormat } from '../format.ts';
-import { readGraphDef } from './graphDef.ts';
-import { importGraph } from './importGraph.ts';
 
 export const frozenGraph: WeightFormat = {
   name: 'tensorflow-graph',
   means: 'frozen TensorFlow graph (.pb)',
   endings: ['.pb'],
   // A first field 1 (node) whose own first field is 1 (name); ONNX models begin with a number in field 1.
+  // A SavedModel is refused with what to do, which no other format would say.
   looksLike: (head, name) =>
-    head[0] === 0x0a && (name.toLowerCase().endsWith('.pb') || nodeFirst(head)) && !/\.(onnx|caffemodel)$/i.test(name),
+    /(^|[\\/])saved_model\.pb$/i.test(name) ||
+    (head[0] === 0x0a &&
+      (name.toLowerCase().endsWith('.pb') || nodeFirst(head)) &&
+      !/\.(onnx|caffemodel)$/i.test(name)),
   async read(source, options) {
     const { name } = source;
+    const [{ readGraphDef }, { importGraph }] = await Promise.all([
+      import('./graphDef.ts'),
+      import('./importGraph.ts'),
+    ]);
     return importGraph(readGraphDef(await source.bytes(), name), { ...options, source: name });
   },
 };

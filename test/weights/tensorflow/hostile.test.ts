@@ -1,6 +1,7 @@
 /** Damaged and hostile graphs: refused by name, in little time and memory. */
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { describe, expect, test } from 'vitest';
+import { formatOf } from '../../../src/weights/import.ts';
 import { frozenGraph } from '../../../src/weights/tensorflow/frozenGraph.ts';
 import type { TfAttr, TfNode } from '../../../src/weights/tensorflow/graphDef.ts';
 import { importGraph } from '../../../src/weights/tensorflow/importGraph.ts';
@@ -104,6 +105,8 @@ describe('what is refused', () => {
       .tag(2, WireType.LengthDelimited)
       .bytes(new Uint8Array(3))
       .finish();
+    const source = sourceOf({ 'saved_model.pb': bytes }, 'saved_model.pb');
+    expect((await formatOf(source)).name).toBe('tensorflow-graph');
     await expect(pb(bytes)).rejects.toThrow(
       /^x\.pb: expected a TensorFlow graph, got one without nodes\nGive a frozen graph/,
     );
@@ -123,6 +126,26 @@ describe('what is refused', () => {
     );
     await expect(tfjs.read(source, {})).rejects.toThrow(/expected its weights in '\.\.\/secret\.bin' beside it/);
   });
+});
+
+test('arithmetic on the number of images stays right for any number', () => {
+  const size = (name: string, n: number) => node(name, 'Const', [], { value: { tensor: constant('int', [], [n]) } });
+  // [images, height, width, channels] taken apart, [images · height, width · channels] put together.
+  const nodes = [
+    node('s', 'Shape', ['x']),
+    node('u', 'Unpack', ['s'], { num: { i: 4 }, axis: { i: 0 } }),
+    node('rows', 'Mul', ['u', 'u:1']),
+    node('columns', 'Mul', ['u:2', 'u:3']),
+    size('three', 3),
+    node('p', 'Pack', ['rows', 'columns']),
+    node('r', 'Reshape', ['x', 'p']),
+    node('bad', 'Mul', ['rows', 'three']),
+    node('q', 'Pack', ['bad', 'u']),
+    node('t', 'Reshape', ['x', 'q']),
+  ];
+  const { graph, notes } = given(nodes);
+  expect(graph.spec.nodes.at(-1)).toMatchObject({ op: 'reshape', attrs: { shape: [-1, 12] } });
+  expect(notes.join()).toMatch(/output t is left out: t \(Reshape\): shape/);
 });
 
 describe('what a small file may not cost', () => {
