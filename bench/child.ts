@@ -5,6 +5,7 @@ import { declareWide } from '../src/device/mode.ts';
 import { WebGpuDevice } from '../src/device/webgpu.ts';
 import { benchConvolutions, denseLayers, depthwiseLayers } from './convolutions.ts';
 import { benchGemm } from './gemm.ts';
+import { benchInt8 } from './int8.ts';
 import { benchForward } from './models.ts';
 import { benchOps } from './ops.ts';
 import { type Order, type Told, timedWorks } from './order.ts';
@@ -73,6 +74,9 @@ async function measure(order: Order): Promise<void> {
     const options = { mode, batches, threads: order.forwardThreads, seconds, profile: order.profile, log };
     await give('forward', await benchForward(options, await again()));
   }
+  // Kernels of 8-bit numbers are WASM's alone.
+  if (works.includes('int8') && mode !== 'webgpu')
+    await give('int8', await benchInt8({ mode, batches, seconds: seconds / 2 }, await again()));
   if (works.includes('train'))
     await give(
       'train',

@@ -7,7 +7,10 @@
 import { blockHeaderWords, type Kernel } from '../native/kernel.ts';
 import type { Buffer, Emitter, Lowering, Value } from '../native/lower.ts';
 import type { Mode } from '../native/wasm.ts';
+import { bytesOf } from '../src/core/dtype.ts';
 import { DeviceError } from '../src/core/errors.ts';
+import { sizeOf } from '../src/core/shape.ts';
+import type { TensorSpec } from '../src/core/tensor.ts';
 import { DeviceMemory } from '../src/device/memory.ts';
 import { InlineRunner, type Runner, ThreadPool, wordsPerCall } from '../src/device/threads.ts';
 import { registry } from '../src/ops/define.ts';
@@ -118,6 +121,38 @@ export class KernelBench {
       },
     };
     lower(emitter, inputs.map(value), outputs.map(value), attrs);
+    return this.bind(calls);
+  }
+
+  /** A function that runs one op as a plan does: what it prepares is prepared once, here. */
+  plan<Attrs>(
+    lower: Lowering<Attrs>,
+    inputs: readonly TensorSpec[],
+    outputs: readonly TensorSpec[],
+    attrs: Attrs,
+  ): () => Promise<undefined> {
+    const [prologue, calls]: [Call[], Call[]] = [[], []];
+    let to = calls;
+    const temp = (bytes: number) => this.alloc(4 * Math.ceil(bytes / 4));
+    const value = ({ shape, dtype }: TensorSpec): Value => ({
+      shape,
+      dtype,
+      buffer: temp(sizeOf(shape) * bytesOf(dtype)),
+    });
+    const emitter: Emitter = {
+      mode: this.mode,
+      temp,
+      call: (kernel, args, chunks) => void to.push({ kernel: kernel as Kernel, args, chunks }),
+      prepared(_, bytes, emit) {
+        const buffer = temp(bytes);
+        to = prologue;
+        emit(buffer);
+        to = calls;
+        return buffer;
+      },
+    };
+    lower(emitter, inputs.map(value), outputs.map(value), attrs);
+    if (prologue.length) void this.bind(prologue)();
     return this.bind(calls);
   }
 

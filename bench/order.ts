@@ -3,11 +3,11 @@ import type { ModeName } from './machine.ts';
 import type { Result, Summary } from './table.ts';
 import type { TracedRun } from './trace.ts';
 
-export const workNames = ['roofline', 'gemm', 'ops', 'depthwise', 'forward', 'train', 'peers'] as const;
+export const workNames = ['roofline', 'gemm', 'ops', 'depthwise', 'forward', 'int8', 'train', 'peers'] as const;
 export type WorkName = (typeof workNames)[number];
 
 /** Those that time kernels and nothing else. */
-export const timedWorks: ReadonlySet<WorkName> = new Set(['roofline', 'gemm', 'ops', 'depthwise']);
+export const timedWorks: ReadonlySet<WorkName> = new Set(['roofline', 'gemm', 'ops', 'depthwise', 'int8']);
 
 /** What the parent asks of a child. */
 export interface Order {

@@ -35,6 +35,7 @@ const means: Readonly<Record<WorkName, string>> = {
   ops: 'every op on its own, and dense convolutions',
   depthwise: "MobileFaceNet's depthwise convolutions, all three passes",
   forward: 'MobileFaceNet at 112x112, inference',
+  int8: '8-bit convolutions and a network of them next to float32, on one thread (WASM)',
   train: 'a full training step; next to PyTorch where Debian has it installed',
   peers:
     'next to onnxruntime, TensorFlow.js, jax-js and gpu.js (installs them when asked to); with --device webgpu a training step next to TensorFlow.js in Chromium',
