@@ -1,82 +1,22 @@
 /**
  * MXNet's checkpoints: `NAME-symbol.json`, the network, and `NAME-0000.params`, its arrays. Either of the two names both.
- * Without its symbol a `.params` file is a state. Parsers and operators are in mxnet/.
+ * Without its symbol a `.params` file is a state. What reads them is loaded when one comes; it is in mxnet/.
  */
-import { DataError } from '../core/errors.ts';
-import type { GraphFile, ImportedFile, WeightFormat, WeightSource } from './format.ts';
-import { sizeNote, withInputSize } from './inputSize.ts';
-import { graphOfSymbol, planOf } from './mxnet/graph.ts';
-import { isParams, readParams } from './mxnet/params.ts';
-import { readSymbol } from './mxnet/symbol.ts';
-
-/** Epochs looked for behind a symbol's name. */
-const mostEpoch = 300;
-
-const fileName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
-
-/** The arrays that lie beside a symbol: the earliest epoch. */
-async function paramsBeside(source: WeightSource): Promise<{ name: string; bytes: Uint8Array }> {
-  const stem = fileName(source.name).replace(/(-symbol)?\.json$/, '');
-  const names = Array.from({ length: mostEpoch }, (_, i) => `${stem}-${String(i).padStart(4, '0')}.params`);
-  for (const name of [...names, `${stem}.params`]) {
-    const bytes = await source.beside(name);
-    if (bytes) return { name, bytes };
-  }
-  throw new DataError(
-    `${source.name}: expected the network's arrays in ${names[0]} beside it, but there is none\nPut the .params file there, or give that file.`,
-  );
-}
-
-function graphOf(
-  symbol: { name: string; bytes: Uint8Array },
-  params: { name: string; bytes: Uint8Array },
-  given: readonly [number, number] | undefined,
-): GraphFile {
-  const network = readSymbol(symbol.bytes, symbol.name);
-  const arrays = readParams(params.bytes, params.name);
-  const plan = planOf(network, arrays, symbol.name);
-  const { made, size, guessed } = withInputSize(given ?? plan.size, (s) =>
-    graphOfSymbol(network, plan, arrays, s, symbol.name),
-  );
-  const used = new Set(plan.nodes.map((n) => n?.name));
-  const unused = [...arrays.keys()].filter((name) => !used.has(name));
-  const notes = [
-    ...(guessed ? [sizeNote(size)] : []),
-    ...(unused.length ? [`arrays of no layer: ${unused.join(', ')}`] : []),
-    ...(plan.normalises
-      ? []
-      : ['the network does not normalise images itself, and the file does not say how they are to be']),
-  ];
-  return {
-    kind: 'graph',
-    graph: made,
-    ...(plan.normalises && { preprocessing: { colourOrder: 'RGB', mean: 0, scale: 1, inputSize: size } }),
-    notes,
-  };
-}
+import type { WeightFormat } from './format.ts';
+import { isMxnetParams } from './magic.ts';
 
 export const mxnetFormat: WeightFormat = {
   name: 'mxnet',
   means: 'MXNet checkpoint: NAME-symbol.json with NAME-0000.params',
   endings: ['.params', '-symbol.json'],
   looksLike(head, name) {
-    if (isParams(head)) return true;
+    if (isMxnetParams(head)) return true;
     if (!name.toLowerCase().endsWith('.json')) return false;
     const text = new TextDecoder().decode(head);
     return /"nodes"\s*:/.test(text) && /"op"\s*:/.test(text);
   },
-  async read(source, { inputSize }): Promise<ImportedFile> {
-    const bytes = await source.bytes();
-    if (!isParams(bytes) && /\.json$/i.test(source.name))
-      return graphOf({ name: source.name, bytes }, await paramsBeside(source), inputSize);
-    const symbolName = `${fileName(source.name).replace(/(-\d+)?\.params$/i, '')}-symbol.json`;
-    const symbol = await source.beside(symbolName);
-    if (symbol) return graphOf({ name: symbolName, bytes: symbol }, { name: source.name, bytes }, inputSize);
-    return {
-      kind: 'state',
-      tensors: readParams(bytes, source.name),
-      convention: 'mxnet',
-      notes: [`without ${symbolName} beside it the file is arrays by name`],
-    };
+  async read(source, options) {
+    const { readMxnet } = await import('./mxnet/read.ts');
+    return readMxnet(source, options);
   },
 };

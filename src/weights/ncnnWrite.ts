@@ -13,7 +13,7 @@ import { permuted } from '../models/graph/channelsFirst.ts';
 import { operatorOf } from '../models/graph/network.ts';
 import { shapesOf } from '../models/graph/shapes.ts';
 import type { Graph, GraphNode } from '../models/graph/spec.ts';
-import { ncnnMagic } from './ncnn/param.ts';
+import { ncnnMagic } from './magic.ts';
 
 export interface NcnnFiles {
   /** What `NAME.param` holds. */

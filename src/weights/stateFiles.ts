@@ -5,11 +5,10 @@
  */
 import { DataError } from '../core/errors.ts';
 import type { StateFile, WeightFormat, WeightSource } from './format.ts';
-import { readNpz } from './npz.ts';
 import { type HostTensor, readSafetensors } from './safetensors.ts';
-import { unwrapped } from './torch/state.ts';
 
-function stateFile(all: ReadonlyMap<string, HostTensor>, notes: readonly string[]): StateFile {
+async function stateFile(all: ReadonlyMap<string, HostTensor>, notes: readonly string[]): Promise<StateFile> {
+  const { unwrapped } = await import('./torch/state.ts');
   const { tensors, prefix } = unwrapped(all);
   return {
     kind: 'state',
@@ -38,7 +37,7 @@ export const safetensorsFormat: WeightFormat = {
     const bytes = await source.bytes();
     if (!isSafetensors(bytes) && source.name.toLowerCase().endsWith(indexEnding)) return readShards(bytes, source);
     const { tensors, metadata } = readSafetensors(bytes, source.name);
-    if (metadata.format === 'facegrad') return { ...stateFile(tensors, []), metadata };
+    if (metadata.format === 'facegrad') return { ...(await stateFile(tensors, [])), metadata };
     return stateFile(tensors, noted(metadata));
   },
 };
@@ -92,6 +91,7 @@ export const npzFormat: WeightFormat = {
     head[1] === 0x4b &&
     (name.toLowerCase().endsWith('.npz') || /\.npy/.test(new TextDecoder('latin1').decode(head.subarray(0, 512)))),
   async read(source) {
+    const { readNpz } = await import('./npz.ts');
     const arrays = await readNpz(await source.bytes(), source.name);
     const tensors = new Map<string, HostTensor>();
     const notes: string[] = [];

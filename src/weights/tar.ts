@@ -5,7 +5,7 @@ import { Cursor } from './cursor.ts';
 const block = 512;
 
 /** The text of a field that ends at its first zero. */
-export const tarText = (bytes: Uint8Array): string => new TextDecoder('latin1').decode(bytes).replace(/\0.*$/s, '');
+const tarText = (bytes: Uint8Array): string => new TextDecoder('latin1').decode(bytes).replace(/\0.*$/s, '');
 
 /** Members by name: headers of 512 bytes, sizes in octal, content padded to blocks. Throws DataError where it is cut off. */
 export function readTarMembers(bytes: Uint8Array, name: string): Map<string, Uint8Array> {

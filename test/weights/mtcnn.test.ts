@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
 import { mtcnnGraph, mtcnnGraphs } from '../../src/models/detectors/mtcnn.ts';
-import { mtcnnFormat, readNpyDict } from '../../src/weights/mtcnn.ts';
+import { readNpyDict } from '../../src/weights/mtcnn/read.ts';
+import { mtcnnFormat } from '../../src/weights/mtcnn.ts';
 import { fuzz } from '../helpers/fuzz.ts';
 import { base64, published, publishedSource, sourceOf } from '../helpers/published.ts';
 import golden from '../reference/npyDict.json' with { type: 'json' };

@@ -9,6 +9,7 @@ import type { DType } from '../../core/dtype.ts';
 import { DataError } from '../../core/errors.ts';
 import type { HostTensor } from '../../core/tensor.ts';
 import { Cursor } from '../cursor.ts';
+import { isMxnetParams } from '../magic.ts';
 import { halfToFloat, hostData } from '../safetensors.ts';
 
 const version1 = 0xf993fac8;
@@ -41,10 +42,6 @@ function bfloat(v: DataView, at: number): number {
   word.setUint16(0, v.getUint16(at, true));
   return word.getFloat32(0);
 }
-
-/** Whether a file begins as such a list does. */
-export const isParams = (head: Uint8Array): boolean =>
-  head.length >= 16 && head[0] === 0x12 && head[1] === 1 && head.subarray(2, 16).every((b) => b === 0);
 
 function readArray(file: Cursor, index: number): HostTensor {
   const what = `array ${index}`;
@@ -90,7 +87,7 @@ export function readParams(bytes: Uint8Array, name: string): Map<string, HostTen
   const fail = (message: string): never => {
     throw new DataError(`${name}: ${message}\nIt may be cut off or damaged: fetch it again.`);
   };
-  if (!isParams(bytes)) fail("expected a list of MXNet's arrays, but it does not begin with 0x112");
+  if (!isMxnetParams(bytes)) fail("expected a list of MXNet's arrays, but it does not begin with 0x112");
   file.at = 16;
   const count = file.u64('the number of arrays');
   if (!(count * 4 <= file.left)) fail(`expected ${count} arrays, but it has ${file.left} more bytes`);

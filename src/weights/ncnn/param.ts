@@ -4,6 +4,7 @@
  */
 import { DataError } from '../../core/errors.ts';
 import { Cursor } from '../cursor.ts';
+import { isNcnnBinaryParam, ncnnMagic } from '../magic.ts';
 
 /** A value as the file has it: the text's numbers, or 4 bytes each, whose type only the layer knows. */
 type Raw = readonly number[] | DataView;
@@ -46,7 +47,6 @@ export interface NcnnLayer {
   readonly params: NcnnParams;
 }
 
-export const ncnnMagic = 7767517;
 /** Keys from here down are arrays: -23300 - key. */
 const arrayKey = -23300;
 /** Values that a layer may have; ncnn has 32 keys. */
@@ -57,18 +57,12 @@ const lastKey = -233;
 const number = (text: string): number | undefined =>
   /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : undefined;
 
-/** Whether a file begins as `.param` does, in text or binary. */
-export const isParam = (head: Uint8Array): boolean =>
-  /^\s*7767517\s/.test(new TextDecoder('latin1').decode(head.subarray(0, 20))) || isBinaryParam(head);
-const isBinaryParam = (head: Uint8Array): boolean =>
-  head.length >= 4 && new DataView(head.buffer, head.byteOffset, 4).getUint32(0, true) === ncnnMagic;
-
 /**
  * @param name what errors call the file
  * @throws DataError naming file and line
  */
 export function readParam(bytes: Uint8Array, name: string): NcnnLayer[] {
-  return isBinaryParam(bytes) ? readBinary(bytes, name) : readText(bytes, name);
+  return isNcnnBinaryParam(bytes) ? readBinary(bytes, name) : readText(bytes, name);
 }
 
 function readText(bytes: Uint8Array, name: string): NcnnLayer[] {

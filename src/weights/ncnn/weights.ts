@@ -5,17 +5,10 @@
 import { DataError } from '../../core/errors.ts';
 import { host } from '../../core/tensor.ts';
 import { Cursor } from '../cursor.ts';
+import { ncnnFloatTag, ncnnHalfTag } from '../magic.ts';
 import { type HostTensor, halfToFloat, hostData } from '../safetensors.ts';
 
-/** The tag of weights that are stored as half precision. */
-export const halfTag = 0x01306b47;
 const int8Tag = 0x000d4b38;
-/** Bare float32 as well, written by newer tools for layers with scales. */
-const floatTag = 0x0002c056;
-
-/** Whether bytes begin with the tag of weights that are read here. */
-export const startsTagged = (head: Uint8Array): boolean =>
-  head.length >= 8 && [0, halfTag, floatTag].includes(new DataView(head.buffer, head.byteOffset, 4).getUint32(0, true));
 
 export class NcnnWeights {
   private readonly file: Cursor;
@@ -39,8 +32,8 @@ export class NcnnWeights {
     const n = count(shape.reduce((a, b) => a * b, 1));
     const { file } = this;
     const tag = file.u32('a tag');
-    if (tag === 0 || tag === floatTag) return host(this.floats(n), shape);
-    if (tag === halfTag) {
+    if (tag === 0 || tag === ncnnFloatTag) return host(this.floats(n), shape);
+    if (tag === ncnnHalfTag) {
       const bytes = file.take(2 * n + ((2 * n) % 4), `${n} halves`);
       return host(
         hostData(bytes, n, 2, 'f32', (v, at) => halfToFloat(v.getUint16(at, true)), file.name),

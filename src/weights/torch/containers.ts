@@ -11,8 +11,9 @@
 import { DataError } from '../../core/errors.ts';
 import { rangesOf } from '../../core/ranges.ts';
 import { Cursor } from '../cursor.ts';
+import { torchMagic } from '../magic.ts';
 import { type PickleContext, PickleName, type PickleOptions, pickleKind, readPickle } from '../pickle.ts';
-import { readTarMembers, tarText } from '../tar.ts';
+import { readTarMembers } from '../tar.ts';
 import { openZip, type ZipEntry } from '../zip.ts';
 import { TorchObject, torchGlobals } from './globals.ts';
 import { storageKind, TorchStorage, type TorchTensor, tensorOf } from './tensors.ts';
@@ -129,10 +130,6 @@ const refusing = (name: string): Refuses => ({
   },
 });
 
-/** 0x1950a86a20f9469cfc6c in a pickle of protocol 2. */
-const magic = Uint8Array.of(0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e);
-export const isStream = (head: Uint8Array): boolean => magic.every((b, i) => head[i] === b);
-
 /** A storage's count of elements. Writers on big-endian machines left it so; the numbers behind it are little-endian always. */
 function countAt(cursor: Cursor, expected: number): number {
   const field = cursor.take(8, 'the size of a storage');
@@ -144,7 +141,7 @@ function countAt(cursor: Cursor, expected: number): number {
 /** The stream of pickles. @throws DataError for a file that is damaged */
 export function readStream(bytes: Uint8Array, name: string): TorchContent {
   const storages = new Storages();
-  let at = magic.length;
+  let at = torchMagic.length;
   const next = (persistentLoad?: PickleOptions['persistentLoad']): unknown => {
     const { value, end } = readPickle(bytes, { ...options(name, persistentLoad), at });
     at = end;
@@ -169,10 +166,6 @@ export function readStream(bytes: Uint8Array, name: string): TorchContent {
   }
   return { value, load: async () => {} };
 }
-
-/** A tar archive of PyTorch's first months: its first member is one of the three. */
-export const isTar = (head: Uint8Array): boolean =>
-  head.length >= 512 && /^(\.\/)?(storages|tensors|pickle|sys_info)$/.test(tarText(head.subarray(0, 100)));
 
 /** The tar archive. @throws DataError for a file that is damaged */
 export function readTar(bytes: Uint8Array, name: string): TorchContent {
