@@ -207,6 +207,10 @@ export {
   type ValueRange,
 } from './quant/calibrate.ts';
 export { type EqualizeOptions, equalized } from './quant/equalize.ts';
+export { int8NetworkOf, int8State } from './quant/file.ts';
+export { Int8Network } from './quant/network.ts';
+export { type Int8Model, type Levels, type QuantizeOptions, quantize } from './quant/quantize.ts';
+export { type QuantizeNetworkOptions, quantizeNetwork } from './quant/quantizeNetwork.ts';
 export { type Checkpoint, parseCheckpoint } from './weights/checkpoint.ts';
 export {
   type ExportContext,
@@ -227,6 +231,7 @@ export {
   importModel,
   modelBytes,
 } from './weights/import.ts';
+export { int8Bytes } from './weights/int8.ts';
 export { graphOfKeras, type KerasGraph, type KerasOptions } from './weights/keras/graph.ts';
 export { layouts, networkFromState, type StateOptions, type StateReport } from './weights/layouts/index.ts';
 export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
