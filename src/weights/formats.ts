@@ -1,5 +1,6 @@
 /** The registry of formats of weights that are read. The first that knows a file reads it. */
 import type { WeightFormat } from './format.ts';
+import { kerasFormat } from './keras.ts';
 import { mtcnnFormat } from './mtcnn.ts';
 import { mxnetFormat } from './mxnet.ts';
 import { ncnnFormat } from './ncnn.ts';
@@ -19,6 +20,7 @@ export const weightFormats: readonly WeightFormat[] = [
   tensorflowCheckpoint,
   tfjs,
   tfliteFormat,
+  kerasFormat,
   mxnetFormat,
   ncnnFormat,
   onnxFormat,
