@@ -240,7 +240,7 @@ it.each(Object.entries(cases))('%s', async (op, programs) => {
       const session = await openOnnx(writeOnnx(graph));
       for (const n of [1, 2]) {
         const images = uniform(keyOf(13), n * 120).map((v) => v + 0.1);
-        const f = compile(({ t }, ctx) => graphNetwork(graph).call(t!, ctx), { device });
+        const f = compile(({ t }, ctx) => graphNetwork(graph).outputs([t!], ctx).get('out')!, { device });
         const { result } = await f({ t: host(images, [n, 5, 6, 4]) });
         f.dispose();
         const { out } = await session.run({ input: planar(images, [n, 5, 6, 4]) });
