@@ -16,7 +16,7 @@ import { parameterCount } from '../nn/module.ts';
 import { writeAtomically } from '../train/checkpointFile.ts';
 import { fileSource } from '../train/modelFile.ts';
 import { weightFormats } from '../weights/formats.ts';
-import { type ImportedModel, importModel, modelBytes } from '../weights/import.ts';
+import { type ImportedModel, importModel, modelBytes, unknownPreparation } from '../weights/import.ts';
 import { errorBar } from './bar.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { type Picture, picturesOf } from './faces.ts';
@@ -117,25 +117,23 @@ function showTrials(trials: readonly PreprocessingTrial[]): void {
     );
 }
 
-function describe({ network, format, layout, notes, missing, unexpected }: ImportedModel, flags: ImportFlags): void {
+function describe({ network, format, layout, notes, missing, unexpected, metadata }: ImportedModel): void {
   const { preprocessing, options } = network;
   const [h, w] = preprocessing.inputSize;
   const nodes = 'graph' in options ? (options.graph as { nodes: unknown[] }).nodes.length : undefined;
   print(
-    `${format}${layout ? `, ${layout}` : ''}: ${network.architecture}${nodes === undefined ? '' : ` of ${counted(nodes, 'node')}`}, ${count(parameterCount(network))} parameters, embeddings of ${options.embeddingSize}`,
+    `${format}${layout ? `, ${layout}` : ''}: ${network.architecture}${nodes === undefined ? '' : ` of ${counted(nodes, 'node')}`}, ${count(parameterCount(network))} parameters, ${metadata.detector ? 'a face detector' : `embeddings of ${options.embeddingSize}`}`,
   );
   print(`input: ${w}x${h} pixels, ${showPreprocessing(preprocessing)}`);
-  for (const note of notes) print(`note: ${note}`);
+  for (const note of notes)
+    print(
+      `note: ${note}${note === unknownPreparation ? ': --detect-preprocessing FOLDER tries what is usual, --colour, --mean and --scale say it' : ''}`,
+    );
   for (const [what, names] of [
     ['missing, left as in a new network', missing],
     ['in the file but not in the network', unexpected],
   ] as const)
     for (const name of names) print(`${what}: ${name}`);
-  const stated = Object.keys(preprocessingOf(flags)).length > 0;
-  if (!stated && flags.detectPreprocessing === undefined && layout === undefined)
-    print(
-      'note: how pictures are prepared is as the file says, or pixels as they are; --detect-preprocessing FOLDER tries what is usual, --colour, --mean and --scale set it',
-    );
 }
 
 async function run(file: string, flags: ImportFlags): Promise<void> {
@@ -195,7 +193,7 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
     return;
   }
   if (trials) showTrials(trials);
-  describe(model, flags);
+  describe(model);
   print(out === undefined ? 'nothing written: give --out model.safetensors' : `${out}: ${size(bytes.length)}`);
 }
 

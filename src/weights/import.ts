@@ -8,7 +8,7 @@
 import { DataError, UsageError } from '../core/errors.ts';
 import { entryOf } from '../core/options.ts';
 import { detectorFacts } from '../models/detectors/recognise.ts';
-import { graphNetwork } from '../models/graph/network.ts';
+import { type GraphNetwork, graphNetwork, withEmbedding } from '../models/graph/network.ts';
 import { describeNetwork } from '../models/index.ts';
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
 import { stateOf, variablesOf } from '../nn/module.ts';
@@ -82,44 +82,34 @@ export async function formatOf(source: WeightSource): Promise<WeightFormat> {
  * those of the network, each named; UsageError for options that do not fit
  */
 export async function importModel(source: WeightSource, options: ImportOptions = {}): Promise<ImportedModel> {
-  const { inputSize, preprocessing, lenient = false } = options;
+  const { inputSize, preprocessing } = options;
   const format = options.format ? entryOf('format', weightFormats, options.format) : await formatOf(source);
   const file = await format.read(source, { inputSize });
+  const from = `${baseName(source.name)} (${format.name}`;
   if (file.kind === 'graph') {
     for (const key of ['layout', 'architecture'] as const)
       if (options[key] !== undefined)
         throw new UsageError(
           `${source.name}: expected no ${key}, got '${options[key]}': a ${format.name} file holds its network\nLeave it out.`,
         );
-    const network = graphNetwork(file.graph, source.name);
+    const network = withEmbedding(graphNetwork(file.graph, source.name));
     const detector = detectorFacts(network);
-    network.preprocessing = {
-      ...network.preprocessing,
-      ...detector.preprocessing,
-      ...file.preprocessing,
-      ...preprocessing,
-    };
+    const said = { ...detector.preprocessing, ...file.preprocessing, ...preprocessing };
+    network.preprocessing = { ...network.preprocessing, ...said };
+    const notes = [...file.notes, ...detector.notes, ...(detector.preprocessing ? [] : otherOutputs(network))];
     return {
       network,
       format: format.name,
       missing: [],
       unexpected: [],
-      notes: [...file.notes, ...detector.notes],
-      metadata: {
-        importedFrom: `${baseName(source.name)} (${format.name})`,
-        ...detector.metadata,
-        ...file.metadata,
-      },
+      notes: Object.keys(said).length ? notes : [...notes, unknownPreparation],
+      metadata: { importedFrom: `${from})`, ...detector.metadata, ...file.metadata },
     };
   }
+  const { layout, architecture, lenient } = options;
   const { network, report } = networkFromState(
     file,
-    {
-      layout: options.layout,
-      architecture: options.architecture,
-      options: { ...(inputSize && { inputSize }), ...options.options },
-      lenient,
-    },
+    { layout, architecture, options: { ...(inputSize && { inputSize }), ...options.options }, lenient },
     source.name,
   );
   network.preprocessing = { ...network.preprocessing, ...preprocessing };
@@ -131,11 +121,20 @@ export async function importModel(source: WeightSource, options: ImportOptions =
     missing: report.missing,
     unexpected: report.unexpected,
     notes: [...file.notes, ...report.notes, ...detector.notes],
-    metadata: {
-      importedFrom: `${baseName(source.name)} (${format.name}, ${report.layout})`,
-      ...detector.metadata,
-    },
+    metadata: { importedFrom: `${from}, ${report.layout})`, ...detector.metadata },
   };
+}
+
+/** The note on a graph whose file leaves that open. */
+export const unknownPreparation =
+  'the file does not say how its pictures are prepared; pixels are given as they are until that is said, or found out by trying';
+
+/** A word on graphs that give more than one embedding, or maps. */
+function otherOutputs({ outputShapes }: GraphNetwork): string[] {
+  const [first, ...others] = outputShapes;
+  if (others.length === 0 && first![1].filter((d) => d > 1).length <= 1) return [];
+  const all = [...outputShapes].map(([name, shape]) => `${name} [${shape.join(', ')}]`);
+  return [`it gives ${all.join(', ')}: the first, as it lies, is taken for the embedding`];
 }
 
 /** A network as the bytes of a weights file, which `loadEmbedder` and every command reads. */

@@ -41,4 +41,4 @@ export function withInputSize<T>(
 
 /** What a user is told of a size that was guessed. */
 export const sizeNote = ([height, width]: readonly [number, number]): string =>
-  `the file does not say the size of images; ${height}x${width} fits (say another with --inputSize)`;
+  `the file does not say the size of images; ${height}x${width} fits; another can be named (--input)`;

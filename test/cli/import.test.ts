@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syntheticFace } from '../../datasets/synthetic.ts';
+import { host } from '../../src/core/tensor.ts';
 import { encodePng } from '../../src/image/encode.ts';
+import { GraphBuilder } from '../../src/models/graph/builder.ts';
 import { stateOf, variablesOf } from '../../src/nn/module.ts';
+import { writeOnnx } from '../../src/weights/onnx/write.ts';
 import { readSafetensors, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { facegrad } from '../helpers/killedRuns.ts';
 import { tinyNetwork } from '../helpers/tinyNetwork.ts';
@@ -93,6 +96,27 @@ describe('a state that a network is named for', () => {
     const few = await facegrad(['import', at('state.safetensors'), ...own, '--detect-preprocessing', at('people/ann')]);
     expect(few.code).toBe(2);
     expect(few.stderr).toMatch(/expected aligned pictures in a folder per person/);
+  });
+});
+
+describe('a graph', () => {
+  it('says what its file leaves open, and what it gives', async () => {
+    const b = new GraphBuilder();
+    const x = b.input('image', [32, 32, 3]);
+    const map = b.conv2d(x, { weight: host(new Float32Array(27 * 4).fill(0.1), [3, 3, 3, 4]), stride: 2 });
+    writeFileSync(at('map.onnx'), writeOnnx(b.finish({ map, mean: b.apply('reduce', [map], { axes: [1, 2] }) })));
+    const open = await facegrad(['import', at('map.onnx')]);
+    expect(open.code).toBe(0);
+    expect(open.stdout).toMatch(/^onnx: graph of \d+ nodes, \d+ parameters, embeddings of 900$/m);
+    expect(open.stdout).toMatch(
+      /^note: .*does not say how its pictures are prepared.*: --detect-preprocessing FOLDER/m,
+    );
+    expect(open.stdout).toContain('note: it gives map [15, 15, 4], mean [4]: the first, as it lies');
+    const said = await facegrad(['import', at('map.onnx'), '--mean', '127.5']);
+    expect(said.stdout).not.toContain('does not say how its pictures are prepared');
+    const named = await facegrad(['import', at('map.onnx'), '--layout', 'iresnet']);
+    expect(named.code).toBe(2);
+    expect(named.stderr).toMatch(/expected no layout, got 'iresnet': a onnx file holds its network/);
   });
 });
 

@@ -81,9 +81,7 @@ describe('files', () => {
     const bare = cases.find((c) => c.name.startsWith('Convolution'))!;
     const made = await read(bare);
     expect(made).not.toHaveProperty('preprocessing');
-    expect(made.notes).toEqual([
-      'the network does not normalise images itself, and the file does not say how they are to be',
-    ]);
+    expect(made.notes).toEqual([]);
   });
   it('give layers their names, and trained and fixed numbers their kind', async () => {
     const network = networkOfFile(await read(first, 'm-symbol.json', [8, 8]));

@@ -8,6 +8,7 @@
 import { DataError, ShapeError, UsageError } from '../../core/errors.ts';
 import type { OptionSpec } from '../../core/options.ts';
 import { resolveOptions } from '../../core/options.ts';
+import type { Shape } from '../../core/shape.ts';
 import { type Tensor, within } from '../../core/tensor.ts';
 import { loadState, Module, nameTree, variablesOf } from '../../nn/module.ts';
 import { placeholder, TraceContext } from '../../plan/trace.ts';
@@ -99,6 +100,8 @@ export class GraphNetwork extends Module implements FaceNetwork {
   readonly architecture = 'graph';
   readonly options: { readonly embeddingSize: number; readonly graph: GraphSpec };
   preprocessing: Preprocessing;
+  /** What it gives of one image, by name. */
+  readonly outputShapes: ReadonlyMap<string, Shape>;
   readonly layers: Module = new Group();
   private readonly steps: readonly Step[];
 
@@ -125,6 +128,7 @@ export class GraphNetwork extends Module implements FaceNetwork {
       spec.inputs.map((i) => placeholder(i.name, { shape: [spec.batch ?? 1, ...i.shape], dtype: 'f32' })),
       new TraceContext(false),
     );
+    this.outputShapes = new Map([...made].map(([name, t]) => [name, t.shape.slice(1)]));
     const [first] = made.values();
     this.options = { embeddingSize: first!.size / (spec.batch ?? 1), graph: spec };
   }
@@ -198,6 +202,23 @@ export function graphNetwork({ spec, tensors }: Graph, source = 'graph'): GraphN
   const network = new GraphNetwork(spec, source);
   loadState(variablesOf(network), tensors, source);
   return network;
+}
+
+/** A network whose first output is a map of one pixel, as one that gives embeddings [N, d]; others as they are. */
+export function withEmbedding(network: GraphNetwork): GraphNetwork {
+  const { graph } = network.options;
+  const [first, ...others] = graph.outputs;
+  const shape = network.outputShapes.get(first!.name)!;
+  if (shape.length !== 3 || shape[0] !== 1 || shape[1] !== 1) return network;
+  const taken = new Set(graph.nodes.flatMap((n) => [n.path, ...n.outputs]));
+  let path = 'embedding';
+  while (taken.has(path)) path += '_';
+  const node = { op: 'reshape', path, inputs: [first!.value], outputs: [path], attrs: { shape: [0, shape[2]!] } };
+  const outputs = [{ name: first!.name, value: path }, ...others];
+  const flat = new GraphNetwork({ ...graph, nodes: [...graph.nodes, node], outputs });
+  const state = new Map(variablesOf(network).map((v) => [v.name, { data: v.host, shape: v.shape, dtype: v.dtype }]));
+  loadState(variablesOf(flat), state, 'graph');
+  return flat;
 }
 
 /** The family of all graphs, by which checkpoints name them. It is made by importing, so it is not among the registry's. */

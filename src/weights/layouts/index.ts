@@ -288,7 +288,10 @@ function noLayout(tensors: Tensors, { convention }: Pick<StateFile, 'convention'
     .sort((a, b) => b.hits - a.hits);
   const nearest = ranked[0];
   const known = layouts.map((l) => l.name).join(', ');
-  const last = `The layouts are ${known}. Name the network (architecture) where its tensors are in order, or import a file that holds the graph, such as ONNX.`;
+  const last =
+    convention === 'mxnet'
+      ? 'Of MXNet the symbol says what the network is: put NAME-symbol.json beside the file.'
+      : `The layouts are ${known}. Name the network (architecture) where its tensors are in order, or import a file that holds the graph, such as ONNX.`;
   if (!nearest?.hits)
     return new DataError(
       `${source}: expected the names of a layout that is known here, got ${names.length} tensors of none\n${listed(

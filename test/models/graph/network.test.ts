@@ -1,18 +1,8 @@
 /** Graphs as networks: built, run at any batch, trained, saved and loaded. */
 import { describe, expect, it } from 'vitest';
-import {
-  compile,
-  create,
-  DataError,
-  grad,
-  host,
-  networkOf,
-  parametersOf,
-  UsageError,
-  variablesOf,
-} from '../../../src/index.ts';
+import { compile, create, DataError, grad, host, networkOf, parametersOf, variablesOf } from '../../../src/index.ts';
 import { GraphBuilder } from '../../../src/models/graph/builder.ts';
-import { GraphNetwork, graphNetwork } from '../../../src/models/graph/network.ts';
+import { GraphNetwork, graphNetwork, withEmbedding } from '../../../src/models/graph/network.ts';
 import { checkGraph } from '../../../src/models/graph/spec.ts';
 import { describeNetwork } from '../../../src/models/index.ts';
 import { loadState, stateOf } from '../../../src/nn/module.ts';
@@ -128,6 +118,20 @@ describe('a graph that is none', () => {
   it('is not among the networks to choose, but can be made', () => {
     expect(() => create('graph', { graph: 3 })).toThrow(DataError);
     expect(create('graph', { graph: spec }).architecture).toBe('graph');
+  });
+});
+
+describe('an embedding', () => {
+  it('is a row, also where the source gave a map of one pixel', async () => {
+    const b = new GraphBuilder();
+    const x = b.input('x', [4, 4, 2]);
+    const map = b.conv2d(x, { weight: host(numbers(96), [4, 4, 2, 3]) }, 'embedding');
+    const before = graphNetwork(b.finish({ y: map }));
+    const after = withEmbedding(before);
+    expect([...before.outputShapes]).toEqual([['y', [1, 1, 3]]]);
+    expect([...after.outputShapes]).toEqual([['y', [3]]]);
+    expect(await stateOf(variablesOf(after))).toEqual(await stateOf(variablesOf(before)));
+    expect(withEmbedding(after)).toBe(after);
   });
 });
 
