@@ -11,8 +11,9 @@ import { type HostTensor, host } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
 import { alignFace, type CropSize, cutCrop } from '../image/align.ts';
-import { inferenceState, networkOf } from '../models/index.ts';
+import { inferenceState } from '../models/described.ts';
 import { type FaceNetwork, type Preprocessing, preprocess } from '../models/network.ts';
+import { networkOf } from '../models/registry.ts';
 import { withCalls } from '../nn/hooks.ts';
 import { BatchNorm } from '../nn/layers.ts';
 import { loadState, modulesOf, variablesOf } from '../nn/module.ts';
@@ -247,10 +248,12 @@ export async function loadEmbedder(
       `${source}: expected a network that embeds faces, got the detector ${metadata.detector}\nOpen it with openDetector, or facegrad detect --detector.`,
     );
   const int8 = metadata.architecture === 'int8';
-  // Networks of 8-bit numbers are a part of their own, which a page loads where it has one.
+  // Networks of 8-bit numbers and graphs are parts of their own, which a page loads where it has one.
   const network = int8
     ? (await import('../quant/file.ts')).int8NetworkOf(tensors, metadata, source)
-    : networkOf(metadata, source);
+    : metadata.architecture === 'graph'
+      ? (await import('../models/index.ts')).networkOf(metadata, source)
+      : networkOf(metadata, source);
   if (!int8) loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
   const opens = typeof device === 'string';
   if (int8 && (opens ? device : device.name) === 'webgpu')

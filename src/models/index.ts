@@ -1,59 +1,16 @@
 /**
- * The registry of architectures: a network by its name and options, as checkpoints and the command line name it.
- *
- * The one idea: a network is fully described by plain data (name, options, preprocessing), which travels in the metadata
- * of its checkpoint, so that a weights file alone is enough to use it.
+ * The registry of architectures with graphs among them: what checkpoints may name. It is apart from registry.ts, so that a
+ * page with a network of the registry does not bring the operators of graphs.
  */
-import { DataError, UsageError } from '../core/errors.ts';
-import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
-import { denseNet } from './denseNet.ts';
 import { graphModel } from './graph/network.ts';
-import { irNet } from './irNet.ts';
-import { k210Net } from './k210Net.ts';
-import { mobileFaceNet } from './mobileFaceNet.ts';
-import { mobileNetV2 } from './mobileNetV2.ts';
-import { mobileNetV3 } from './mobileNetV3.ts';
-import type { FaceNetwork, ModelEntry, Preprocessing } from './network.ts';
-import { residualAttention } from './residualAttention.ts';
-import { resNet } from './resNet.ts';
-import { slimResNet } from './slimResNet.ts';
-import { sphereNet } from './sphereNet.ts';
+import type { FaceNetwork, ModelEntry } from './network.ts';
+import * as registry from './registry.ts';
 
-/** Every family of networks. */
-export const models: readonly ModelEntry[] = [
-  mobileFaceNet,
-  k210Net,
-  irNet,
-  resNet,
-  denseNet,
-  sphereNet,
-  slimResNet,
-  residualAttention,
-  mobileNetV2,
-  mobileNetV3,
-] as unknown as readonly ModelEntry[];
-
-/** A name that `create` knows: a family's, or that of one of its variants. */
-export interface Architecture {
-  readonly name: string;
-  readonly means: string;
-  readonly family: ModelEntry;
-  /** What a variant's name says already. */
-  readonly preset: Options<OptionSpecs>;
-}
-
-/** Every name: `mobilefacenet`, `ir` (options choose its depth and attention), `ir-se-50` and so on. */
-export const architectures: ReadonlyMap<string, Architecture> = new Map(
-  models.flatMap((family) => [
-    [family.name, { name: family.name, means: family.means, family, preset: {} }] as const,
-    ...Object.entries(family.variants).map(
-      ([name, { means, options }]) => [name, { name, means, family, preset: options }] as const,
-    ),
-  ]),
-);
+export { describeNetwork, inferenceState, storedPreprocessing } from './described.ts';
+export { type Architecture, architectures, models } from './registry.ts';
 
 /** Graphs are made by importing: checkpoints name them, lists of what there is to choose do not. */
-const imported: Architecture = {
+const imported: registry.Architecture = {
   name: graphModel.name,
   means: graphModel.means,
   family: graphModel as unknown as ModelEntry,
@@ -61,95 +18,19 @@ const imported: Architecture = {
 };
 
 /** @throws UsageError naming the nearest where there is none of that name */
-export function architectureOf(name: string): Architecture {
-  const found = name === imported.name ? imported : architectures.get(name.toLowerCase());
-  if (found) return found;
-  const names = [...architectures.keys()];
-  throw new UsageError(
-    `model: expected one of the networks ${names.join(', ')}, got '${name}'\nDid you mean '${nearest(name, names)}'?`,
-  );
-}
+export const architectureOf = (name: string): registry.Architecture => registry.architectureOf(name, imported);
 
 /**
  * Builds a network by name; its parameters are empty until `initialize` or `loadState` fills them.
  * @throws UsageError for a name that is not in the registry, or options the network refuses
  */
-export function create(name: string, options: Readonly<Record<string, unknown>> = {}): FaceNetwork {
-  const { family, preset } = architectureOf(name);
-  return family.create({ ...preset, ...options });
-}
-
-/** What a checkpoint says of its network, as strings for `__metadata__`. */
-export function describeNetwork(network: FaceNetwork): Record<'architecture' | 'options' | 'preprocessing', string> {
-  return {
-    architecture: network.architecture,
-    options: JSON.stringify(network.options),
-    preprocessing: JSON.stringify(network.preprocessing),
-  };
-}
+export const create = (name: string, options: Readonly<Record<string, unknown>> = {}): FaceNetwork =>
+  registry.create(name, options, imported);
 
 /**
  * The network that a checkpoint's metadata describes, and how its images are prepared.
  * @param source what errors call the file
  * @throws DataError where the metadata names no architecture known here, or holds no such description
  */
-export function networkOf(metadata: Readonly<Record<string, string>>, source: string): FaceNetwork {
-  const fail = (what: string, advice: string, cause?: unknown): never => {
-    throw new DataError(`${source}: ${what}\n${advice}`, { cause });
-  };
-  const { architecture } = metadata;
-  if (architecture === undefined)
-    return fail('expected weights that name their architecture, got none', 'Give a file that facegrad wrote.');
-  if (architecture !== imported.name && !architectures.has(architecture))
-    fail(
-      `expected one of the architectures ${[...architectures.keys()].join(', ')}, got '${architecture}'`,
-      'A newer facegrad may have written it: update this one.',
-    );
-  try {
-    const network = create(architecture, recordIn(metadata, 'options', source));
-    network.preprocessing = { ...network.preprocessing, ...storedPreprocessing(metadata, source) };
-    return network;
-  } catch (error) {
-    if (error instanceof UsageError)
-      fail(
-        `its options do not fit ${architecture}: ${error.message.split('\n')[0]}`,
-        'Write or fetch it again.',
-        error,
-      );
-    throw error;
-  }
-}
-
-/** How the images of a checkpoint's network are prepared, as far as its metadata says. Throws DataError as `networkOf`. */
-export const storedPreprocessing = (
-  metadata: Readonly<Record<string, string>>,
-  source: string,
-): Partial<Preprocessing> => recordIn(metadata, 'preprocessing', source);
-
-/** A value of the metadata that is a record as JSON; an empty one where there is none. */
-function recordIn(metadata: Readonly<Record<string, string>>, key: string, source: string): Record<string, unknown> {
-  const damaged = (what: string, cause?: unknown) =>
-    new DataError(`${source}: its metadata '${key}' is ${what}\nThe file is damaged: write or fetch it again.`, {
-      cause,
-    });
-  let value: unknown;
-  try {
-    value = JSON.parse(metadata[key] ?? '{}');
-  } catch (error) {
-    throw damaged('not JSON', error);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged('no object');
-  return value as Record<string, unknown>;
-}
-
-/**
- * The tensors that a checkpoint's network is used with: where the run kept moving averages of its weights, those, under the
- * weights' own names.
- */
-export function inferenceState<T>(
-  tensors: ReadonlyMap<string, T>,
-  metadata: Readonly<Record<string, string>>,
-): ReadonlyMap<string, T> {
-  if (metadata.averaged !== 'true') return tensors;
-  return new Map([...tensors].map(([name, tensor]) => [name, tensors.get(`${name}.average`) ?? tensor]));
-}
+export const networkOf = (metadata: Readonly<Record<string, string>>, source: string): FaceNetwork =>
+  registry.networkOf(metadata, source, imported);

@@ -8,9 +8,9 @@
 import { DataError } from '../core/errors.ts';
 import { sameShape, showShape } from '../core/shape.ts';
 import type { HostTensor } from '../core/tensor.ts';
+import { storedPreprocessing } from '../models/described.ts';
 import { operatorOf } from '../models/graph/network.ts';
 import { checkGraph, type GraphNode } from '../models/graph/spec.ts';
-import { storedPreprocessing } from '../models/index.ts';
 import type { Preprocessing } from '../models/network.ts';
 import { Int8Network } from './network.ts';
 import { type Int8Model, type Levels, mostBias, mostProducts, mostWeight } from './quantize.ts';
