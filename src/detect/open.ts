@@ -107,7 +107,7 @@ export async function detectorOf(
 function isOwn(bytes: Uint8Array): boolean {
   if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  return /"format"\s*:\s*"facegrad"/.test(new TextDecoder().decode(bytes.subarray(8, 8 + Math.min(length, 1e6))));
+  return /"format"\s*:\s*"facegrad"/.test(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
 }
 
 /**
