@@ -141,7 +141,7 @@ export const kernelMutants: readonly Mutant[] = [
     'int8Product',
     [
       ['constant', 'const paddedK = (k: number) => (k + 3) & ~3;', 'const paddedK = (k: number) => k & ~3;'],
-      ['bound', 'const wholes = f.let(src.add(n.and(-16)));', 'const wholes = f.let(src.add(n.add(15).and(-16)));'],
+      ['bound', 'f.while(src.ltU(end), one);', 'f.while(src.ltU(wholes), one);'],
       ['bound', 'f.if(left.gtS(0), () => store.some', 'f.if(left.gtS(1), () => store.some'],
       ['index', 'const x = f.let(loadSplat(rows[i]!, 4 * step));', 'const x = f.let(loadSplat(rows[i]!, 0));'],
       ['index', '.add(row.and(1).shl(1))', '.add(row.and(1))'],
