@@ -85,7 +85,7 @@ export function exportK210(
   pictures: readonly HostTensor[],
   { preprocessing, name = 'model' }: K210Options,
 ): K210Export {
-  const program = lower(folded(graph), 1);
+  const program = lower(folded(graph, { rest: 'keep' }), 1);
   const refused = new Map<string, number>();
   for (const { op } of program.ops) if (!known.has(op)) refused.set(op, (refused.get(op) ?? 0) + 1);
   if (refused.size) {
@@ -182,5 +182,6 @@ function text(
       : `On the chip the input is bytes over ${least} to ${most}: colours have scales of their own, so compile with --input-type float and prepare pictures there.`,
     'The embedding comes out as float32, not of length 1.',
     'Not checked here: nncase has not been run on these files.',
+    '',
   ].join('\n');
 }

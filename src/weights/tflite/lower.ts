@@ -46,7 +46,7 @@ function linear(n: Lowering): void {
   const keepNumDims = n.shape().length !== 2;
   n.last('FULLY_CONNECTED', [n.input(), weight, biasOf(n, outputs)], { ...(keepNumDims && { keepNumDims }) });
 }
-/** s·x + t, of running statistics. */
+/** s·x + t, of running statistics: of maps a depthwise layer, whose integers have a scale per channel. */
 function batchNorm(n: Lowering): void {
   const [mean, variance, bias] = ['runningMean', 'runningVar', 'bias'].map((w) => n.weight(w).data) as [
     Float32Array,
@@ -56,8 +56,18 @@ function batchNorm(n: Lowering): void {
   const weight = n.attrs.scale ? n.weight('weight').data : undefined;
   const s = Float64Array.from(variance, (v, i) => (weight?.[i] ?? 1) / Math.sqrt(v + n.attrs.eps));
   const shift = Float32Array.from(s, (x, i) => bias[i]! - mean[i]! * x);
-  const scaled = n.step('MUL', [n.input(), n.constant(Float32Array.from(s), [s.length], 'scale')], n.shape());
-  n.last('ADD', [scaled, n.constant(shift, [s.length], 'shift')]);
+  const channels = s.length;
+  if (n.shape().length === 4) {
+    const layer = [
+      n.constant(Float32Array.from(s), [1, 1, 1, channels], 'scale'),
+      n.constant(shift, [channels], 'shift'),
+    ];
+    const options = { strideH: 1, strideW: 1, padding: paddings.valid, depthMultiplier: 1, dilationH: 1, dilationW: 1 };
+    n.last('DEPTHWISE_CONV_2D', [n.input(), ...layer], options);
+    return;
+  }
+  const scaled = n.step('MUL', [n.input(), n.constant(Float32Array.from(s), [channels], 'scale')], n.shape());
+  n.last('ADD', [scaled, n.constant(shift, [channels], 'shift')]);
 }
 function prelu(n: Lowering): void {
   const { data } = n.weight('weight');

