@@ -7,15 +7,14 @@
  */
 import { DataError, UsageError } from '../core/errors.ts';
 import { entryOf } from '../core/options.ts';
+import { describeNetwork } from '../models/described.ts';
 import { detectorFacts } from '../models/detectors/recognise.ts';
 import { type GraphNetwork, graphNetwork, withEmbedding } from '../models/graph/network.ts';
-import { describeNetwork } from '../models/index.ts';
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
 import { stateOf, variablesOf } from '../nn/module.ts';
 import { checkpointVersion } from './checkpoint.ts';
 import type { WeightFormat, WeightSource } from './format.ts';
 import { weightFormats } from './formats.ts';
-import { networkFromState } from './layouts/index.ts';
 import { writeSafetensors } from './safetensors.ts';
 
 export interface ImportOptions {
@@ -107,6 +106,7 @@ export async function importModel(source: WeightSource, options: ImportOptions =
     };
   }
   const { layout, architecture, lenient } = options;
+  const { networkFromState } = await import('./layouts/index.ts');
   const { network, report } = networkFromState(
     file,
     { layout, architecture, options: { ...(inputSize && { inputSize }), ...options.options }, lenient },

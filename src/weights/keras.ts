@@ -1,71 +1,17 @@
 /**
- * Keras' files: `.h5` of weights (a state) or of a whole model (a graph), and the `.keras` archive of Keras 3. HDF5,
- * configuration and layers are in keras/.
+ * Keras' files: `.h5` of weights (a state) or of a whole model (a graph), and the `.keras` archive of Keras 3. What reads them
+ * is loaded when one comes; it is in keras/.
  */
-import { DataError } from '../core/errors.ts';
-import { rangesOf } from '../core/ranges.ts';
-import type { ImportedFile, ReadOptions, WeightFormat } from './format.ts';
-import { graphOfKeras } from './keras/graph.ts';
-import { isHdf5, type KerasWeights, readKerasHdf5 } from './keras/hdf5.ts';
-import { openZip } from './zip.ts';
-
-function parsed(json: string, name: string, what: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch (error) {
-    throw new DataError(
-      `${name}: expected ${what} in JSON, but ${(error as Error).message}\nIt may be damaged: fetch it again.`,
-    );
-  }
-}
-
-function imported(
-  { tensors, numbered, version }: Pick<KerasWeights, 'tensors' | 'numbered' | 'version'>,
-  config: unknown,
-  name: string,
-  { inputSize }: ReadOptions,
-): ImportedFile {
-  if (config === undefined)
-    return {
-      kind: 'state',
-      tensors,
-      convention: 'keras',
-      notes: version ? [`weights alone, written by Keras ${version}`] : [],
-    };
-  const { graph, notes } = graphOfKeras(config, tensors, { file: name, inputSize, version, numbered });
-  return {
-    kind: 'graph',
-    graph,
-    notes: [...notes, 'Keras does not save how images are prepared: (x - 127.5)/127.5 or x/255 are usual'],
-  };
-}
-
-const isZip = (head: Uint8Array): boolean => head[0] === 0x50 && head[1] === 0x4b;
-
-async function archive(bytes: Uint8Array, name: string, options: ReadOptions): Promise<ImportedFile> {
-  const entries = await openZip(rangesOf(bytes, name));
-  const entry = async (wanted: string): Promise<Uint8Array> => {
-    const found = entries.get(wanted);
-    if (found) return found.read();
-    throw new DataError(
-      `${name}: expected an archive of Keras 3 with ${wanted}, got one with ${[...entries.keys()].slice(0, 5).join(', ')}\nSave it with model.save('NAME.keras').`,
-    );
-  };
-  const config = parsed(new TextDecoder().decode(await entry('config.json')), name, "the model's configuration");
-  const weights = await readKerasHdf5(await entry('model.weights.h5'), name);
-  return imported({ ...weights, version: weights.version || '3' }, config, name, options);
-}
+import type { WeightFormat } from './format.ts';
+import { isHdf5, isZip } from './magic.ts';
 
 export const kerasFormat: WeightFormat = {
   name: 'keras',
   means: 'Keras: .h5 of weights or of a model, .keras of a model',
   endings: ['.h5', '.hdf5', '.keras'],
   looksLike: (head, name) => isHdf5(head) || (isZip(head) && name.toLowerCase().endsWith('.keras')),
-  async read({ name, bytes }, options) {
-    const all = await bytes();
-    if (isZip(all)) return archive(all, name, options);
-    const file = await readKerasHdf5(all, name);
-    const config = file.config === undefined ? undefined : parsed(file.config, name, "the model's configuration");
-    return imported(file, config, name, options);
+  async read(source, options) {
+    const { readKeras } = await import('./keras/read.ts');
+    return readKeras(source, options);
   },
 };

@@ -1,5 +1,5 @@
 /** The K210: a TFLite file for nncase, its calibration data and its call. */
-import { exportK210 } from '../tflite/k210.ts';
+import { exportK210 } from '../tflite.ts';
 import { calibrated, type ExportTarget, imported } from './target.ts';
 
 export const k210Target: ExportTarget = {
@@ -11,7 +11,7 @@ export const k210Target: ExportTarget = {
   async write(context) {
     const { graph, network, name } = context;
     const base = name.replace(/\.tflite$/i, '');
-    const { model, calibration, instructions, notes } = exportK210(graph, calibrated(context), {
+    const { model, calibration, instructions, notes } = await exportK210(graph, calibrated(context), {
       preprocessing: network.preprocessing,
       name: base,
     });

@@ -1,5 +1,4 @@
 /** ncnn: for phones and small boards. */
-import { writeNcnn } from '../ncnnWrite.ts';
 import { deployed, type ExportTarget, imported } from './target.ts';
 
 export const ncnnTarget: ExportTarget = {
@@ -8,6 +7,7 @@ export const ncnnTarget: ExportTarget = {
   endings: ['.param'],
   prepares: true,
   async write(context) {
+    const { writeNcnn } = await import('../ncnnWrite.ts');
     const { param, bin } = writeNcnn(deployed(context));
     const base = context.name.replace(/\.param$/i, '');
     return {

@@ -1,5 +1,4 @@
 /** ONNX: for onnxruntime and what reads its files. */
-import { writeOnnx } from '../onnx/write.ts';
 import { deployed, type ExportTarget, imported, lastingMetadata, takenBy } from './target.ts';
 
 export const onnxTarget: ExportTarget = {
@@ -10,6 +9,7 @@ export const onnxTarget: ExportTarget = {
   async write(context) {
     const { network, name } = context;
     const taken = takenBy(context);
+    const { writeOnnx } = await import('../onnx/write.ts');
     const bytes = writeOnnx(deployed(context, { rest: 'keep' }), {
       name: name.replace(/\.onnx$/i, ''),
       metadata: {

@@ -1,5 +1,5 @@
 /** TFLite: for LiteRT on phones and small boards, in float32 and in 8-bit integers. */
-import { exportTflite, exportTfliteInt8 } from '../tflite/write.ts';
+import { exportTflite, exportTfliteInt8 } from '../tflite.ts';
 import { calibrated, type ExportTarget, imported } from './target.ts';
 
 export const tfliteTarget: ExportTarget = {
@@ -9,7 +9,7 @@ export const tfliteTarget: ExportTarget = {
   prepares: true,
   async write({ graph, network, name, preprocessing }) {
     const pixels = preprocessing === 'include' ? network.preprocessing : undefined;
-    return { files: [{ name, bytes: exportTflite(graph, { pixels }) }], notes: [] };
+    return { files: [{ name, bytes: await exportTflite(graph, { pixels }) }], notes: [] };
   },
   readBack: imported,
 };
