@@ -58,7 +58,8 @@ function preprocessingOf({ colour, mean, scale, std }: ImportFlags): Partial<Pre
 const mostPictures = 160;
 
 function someOf(pictures: readonly Picture[]): Picture[] {
-  const people = Map.groupBy(pictures, (p) => p.label);
+  const people = new Map<number, Picture[]>();
+  for (const p of pictures) people.set(p.label, [...(people.get(p.label) ?? []), p]);
   const several = [...people.values()].filter((list) => list.length > 1);
   const each = Math.max(2, Math.floor(mostPictures / Math.max(1, several.length)));
   return several.slice(0, mostPictures / 2).flatMap((list) => list.slice(0, each));

@@ -100,25 +100,28 @@ interface LiteRt {
   readonly Tensor: new (data: Float32Array, shape: readonly number[]) => unknown;
 }
 
-/** LiteRT's package is made for pages: it looks for the globals of a worker, which it is given while it loads. */
-async function loadLiteRt(name: string, file: string): Promise<LiteRt> {
-  const folder = join(dirname(file), '..', 'wasm');
+/**
+ * Runs `work` with what LiteRT's package looks for while it loads: it is made for pages, takes its code by `importScripts` and
+ * expects the globals of a worker.
+ * @param folder of its WASM files
+ */
+export async function asWorker<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const given: Record<string, unknown> = {
     self: globalThis,
     require,
     __dirname: folder,
+    // It tells of all that it does; errors come as exceptions.
     Module: { print() {}, printErr() {} },
     importScripts: (path: string) => runInThisContext(readFileSync(path, 'utf8'), { filename: path }),
   };
+  // There is no WebGPU, of which it warns.
   const { warn } = console;
   console.warn = () => {};
   const before = Object.keys(given).map((k) => [k, Object.getOwnPropertyDescriptor(globalThis, k)] as const);
   for (const [k, value] of Object.entries(given))
     Object.defineProperty(globalThis, k, { value, configurable: true, writable: true });
   try {
-    const lite = (await import(name)) as LiteRt;
-    await lite.loadLiteRt(`${folder}/`, {});
-    return lite;
+    return await work();
   } finally {
     console.warn = warn;
     for (const [k, descriptor] of before)
@@ -131,7 +134,12 @@ const litert: Judge = async ([model], context, pixels) => {
   const name = '@litertjs/core';
   const file = installed(name);
   if (!file) return undefined;
-  const lite = await loadLiteRt(name, file);
+  const folder = join(dirname(file), '..', 'wasm');
+  const lite = await asWorker(folder, async () => {
+    const found = (await import(name)) as LiteRt;
+    await found.loadLiteRt(`${folder}/`, {});
+    return found;
+  });
   const compiled = await lite.loadAndCompile(model!.bytes, { accelerator: 'wasm' });
   const [n, h, w] = pixels.shape;
   const values = prepared(pixels, context, false);

@@ -1,46 +1,15 @@
-/**
- * LiteRT (TensorFlow Lite's runtime) in Node: the program by which TFLite files are judged.
- *
- * Its package is made for pages: it loads its code by `importScripts` and looks for globals of a worker, which are put
- * there for as long as it loads.
- */
-import { readFileSync } from 'node:fs';
+/** LiteRT (TensorFlow Lite's runtime) in Node: the program by which TFLite files are judged. */
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { runInThisContext } from 'node:vm';
 import type { LiteRt } from '@litertjs/core';
+import { asWorker } from '../../src/cli/judges.ts';
 
 const require = createRequire(import.meta.url);
 let loading: Promise<LiteRt> | undefined;
 
 async function load(): Promise<LiteRt> {
   const folder = join(dirname(require.resolve('@litertjs/core')), '..', 'wasm');
-  const given: Record<string, unknown> = {
-    self: globalThis,
-    require,
-    __dirname: folder,
-    // It tells of all that it does; errors come as exceptions.
-    Module: { print() {}, printErr() {} },
-    importScripts(path: string) {
-      runInThisContext(readFileSync(path, 'utf8'), { filename: path });
-    },
-  };
-  const there = globalThis as Record<string, unknown>;
-  const before = Object.fromEntries(Object.keys(given).map((k) => [k, Object.getOwnPropertyDescriptor(there, k)]));
-  for (const [k, value] of Object.entries(given))
-    Object.defineProperty(there, k, { value, configurable: true, writable: true });
-  // There is no WebGPU, of which it warns.
-  const { warn } = console;
-  console.warn = () => {};
-  try {
-    const { loadLiteRt } = await import('@litertjs/core');
-    return await loadLiteRt(`${folder}/`, {});
-  } finally {
-    console.warn = warn;
-    for (const [k, descriptor] of Object.entries(before))
-      if (descriptor) Object.defineProperty(there, k, descriptor);
-      else delete there[k];
-  }
+  return asWorker(folder, async () => (await import('@litertjs/core')).loadLiteRt(`${folder}/`, {}));
 }
 
 export type Numbers = Float32Array | Int8Array | Uint8Array | Int32Array;
