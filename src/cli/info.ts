@@ -7,10 +7,13 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { nearest, showOption } from '../core/options.ts';
+import { shapesOf } from '../models/graph/shapes.ts';
 import { architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
 import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
+import { int8Architecture, int8NetworkOf } from '../quant/file.ts';
+import { Int8Network } from '../quant/network.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 import { count, print, printJson, size } from './output.ts';
@@ -23,7 +26,7 @@ interface InfoFlags {
 }
 
 interface Described {
-  readonly network: FaceNetwork;
+  readonly network: FaceNetwork | Int8Network;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -48,6 +51,7 @@ async function describe(model: string, words: readonly string[]): Promise<Descri
     throw ioError(`reading weights ${model}`, e);
   });
   const { tensors, metadata } = parseCheckpoint(bytes, model);
+  if (metadata.architecture === int8Architecture) return { network: int8NetworkOf(tensors, metadata, model), metadata };
   const network = networkOf(metadata, model);
   loadState(variablesOf(network), tensors, model, { allowExtra: true });
   return { network, metadata };
@@ -116,6 +120,34 @@ function optionHelp(name: string | undefined): string {
   return lines.join('\n');
 }
 
+/** A network in 8 bits: what runs how, and what its weights take. */
+function describeInt8({ model, preprocessing, options }: Int8Network, json: boolean | undefined): void {
+  const shapes = shapesOf(model.spec);
+  const layers = model.spec.nodes.map((n) => {
+    const weights = model.tensors.get(`layers.${n.path}.weight`)?.data.length ?? 0;
+    const bits = model.quantised.has(n.path) ? 8 : 32;
+    return { name: n.path, type: n.op, output: shapes.get(n.outputs[0]!)!.slice(1), weights, bits };
+  });
+  const weights = layers.reduce((n, l) => n + (l.bits === 8 ? l.weights : 0), 0);
+  if (json) {
+    printJson({ architecture: int8Architecture, ...options, preprocessing, weights, layers });
+    return;
+  }
+  const named = layers.filter((l) => l.weights > 0);
+  print(
+    table([
+      ['layer', 'type', 'output', 'weights', 'bits'],
+      ...named.map((l) => [l.name, l.type, l.output.join('x'), count(l.weights), String(l.bits)]),
+    ]).join('\n'),
+  );
+  const [h, w] = preprocessing.inputSize;
+  print('');
+  print(
+    `${int8Architecture}: ${count(model.quantised.size)} layers in 8 bits with ${count(weights)} weights; embeddings of ${options.embeddingSize}`,
+  );
+  print(`Input: ${w}x${h} pixels, ${showPreprocessing(preprocessing)}`);
+}
+
 async function info(model: string | undefined, flags: InfoFlags, words: readonly string[]): Promise<void> {
   if (model === undefined || flags.list) {
     if (words.length) throw new UsageError(`info: expected no options of a list, got '${words[0]}'\nName a network.`);
@@ -123,6 +155,10 @@ async function info(model: string | undefined, flags: InfoFlags, words: readonly
     return;
   }
   const { network, metadata } = await describe(model, words);
+  if (network instanceof Int8Network) {
+    describeInt8(network, flags.json);
+    return;
+  }
   const { preprocessing } = network;
   const summary = summarize(network);
   const memory = activationBytes(network);

@@ -60,6 +60,19 @@ describe('facegrad quantize', () => {
     expect(JSON.parse(same.stdout).similarity).toBeCloseTo(JSON.parse(float.stdout).similarity, 1);
   }, 120_000);
 
+  it('is described by info, and refused where float32 is needed', async () => {
+    const out = at('w8.safetensors');
+    const { stdout, code } = await facegrad(['info', out]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^stem\.conv\s+conv2d\s+16x16x8\s+216\s+8$/m);
+    expect(stdout).toMatch(/^int8: \d+ layers in 8 bits with [\d,]+ weights; embeddings of 16$/m);
+    const told = JSON.parse((await facegrad(['info', out, '--json'])).stdout);
+    expect(told).toMatchObject({ architecture: 'int8', embeddingSize: 16 });
+    const exported = await facegrad(['export', out, '--out', at('x.onnx')]);
+    expect(exported.code).toBe(1);
+    expect(exported.stderr).toContain('expected a float32 network, got one in 8 bits');
+  }, 60_000);
+
   it('says it in words', async () => {
     const out = at('words.safetensors');
     const words = ['--method', 'mse', '--pictures', '5', '--test', '2', '--keep', 'stem.conv', '--threads', '1'];
