@@ -8,12 +8,12 @@ import { DataError, ShapeError, UsageError } from '../core/errors.ts';
 import type { HostTensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { type DeviceName, openDevice } from '../device/open.ts';
+import { networkBy } from '../models/described.ts';
 import { graphAt } from '../models/detectors/graphAt.ts';
 import { type MtcnnPart, mtcnnGraph } from '../models/detectors/mtcnn.ts';
 import { madeBy, recogniseDetector } from '../models/detectors/recognise.ts';
-import { GraphNetwork, graphNetwork } from '../models/graph/network.ts';
+import { GraphNetwork, graphModel, graphNetwork } from '../models/graph/network.ts';
 import type { GraphSpec } from '../models/graph/spec.ts';
-import { networkOf } from '../models/index.ts';
 import { loadState, stateOf, variablesOf } from '../nn/module.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 import type { WeightSource } from '../weights/format.ts';
@@ -33,13 +33,10 @@ export interface DetectorUse {
   readonly threads?: number | undefined;
 }
 
-/** A network that is a graph. Throws DataError. */
-function graphOf(network: unknown, source: string): GraphNetwork {
-  if (network instanceof GraphNetwork) return network;
-  throw new DataError(
+const notDetector = (source: string): DataError =>
+  new DataError(
     `${source}: expected a detector, got a network that embeds faces\nGive the weights of RetinaFace, MTCNN or Ultra-Light.`,
   );
-}
 
 /** Part of a state that a network takes. */
 function partFor(spec: GraphSpec, tensors: ReadonlyMap<string, HostTensor>): GraphNetwork {
@@ -126,11 +123,14 @@ export async function openDetector(
   let network: GraphNetwork;
   if (!source || isOwn(bytes)) {
     const { tensors, metadata } = parseCheckpoint(bytes, name);
-    network = graphOf(networkOf(metadata, name), name);
+    if (metadata.architecture !== graphModel.name) throw notDetector(name);
+    network = networkBy((options) => graphModel.create(options) as GraphNetwork, metadata, name);
     loadState(variablesOf(network), tensors, name);
   } else {
     const { importModel } = await import('../weights/import.ts');
-    network = graphOf((await importModel(source)).network, name);
+    const imported = (await importModel(source)).network;
+    if (!(imported instanceof GraphNetwork)) throw notDetector(name);
+    network = imported;
   }
   const opened = typeof device === 'string' ? await openDevice(device, { threads }) : undefined;
   const on = opened ?? (device as Device);

@@ -7,7 +7,7 @@
 import { DataError, UsageError } from '../core/errors.ts';
 import { nearest, type OptionSpecs, type Options } from '../core/options.ts';
 import { denseNet } from './denseNet.ts';
-import { recordIn, storedPreprocessing } from './described.ts';
+import { networkBy } from './described.ts';
 import { irNet } from './irNet.ts';
 import { k210Net } from './k210Net.ts';
 import { mobileFaceNet } from './mobileFaceNet.ts';
@@ -88,28 +88,21 @@ export function networkOf(
   source: string,
   also?: Architecture,
 ): FaceNetwork {
-  const fail = (what: string, advice: string, cause?: unknown): never => {
-    throw new DataError(`${source}: ${what}\n${advice}`, { cause });
+  const fail = (what: string, advice: string): never => {
+    throw new DataError(`${source}: ${what}\n${advice}`);
   };
   const { architecture } = metadata;
   if (architecture === undefined)
     return fail('expected weights that name their architecture, got none', 'Give a file that facegrad wrote.');
+  if (architecture === 'int8')
+    fail(
+      'expected a float32 network, got one in 8 bits',
+      'It embeds, evaluates and verifies; to train or to export, take the network that it was quantised from.',
+    );
   if (architecture !== also?.name && !architectures.has(architecture))
     fail(
       `expected one of the architectures ${[...architectures.keys()].join(', ')}, got '${architecture}'`,
       'A newer facegrad may have written it: update this one.',
     );
-  try {
-    const network = create(architecture, recordIn(metadata, 'options', source), also);
-    network.preprocessing = { ...network.preprocessing, ...storedPreprocessing(metadata, source) };
-    return network;
-  } catch (error) {
-    if (error instanceof UsageError)
-      fail(
-        `its options do not fit ${architecture}: ${error.message.split('\n')[0]}`,
-        'Write or fetch it again.',
-        error,
-      );
-    throw error;
-  }
+  return networkBy((options) => create(architecture, options, also), metadata, source);
 }
