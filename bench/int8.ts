@@ -130,7 +130,7 @@ export async function benchInt8(
       depthwise: false,
     }),
   );
-  const families = { '1x1': pointwise, 'dense 3x3': denseLayers, depthwise: depthwiseLayers() };
+  const families = { '1x1': pointwise, dense: denseLayers, depthwise: depthwiseLayers() };
   for (const [family, layers] of Object.entries(families)) {
     const ratios = [];
     for (const layer of layers) {
