@@ -7,7 +7,7 @@ import type { Device } from '../../src/device/device.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { embedderOf } from '../../src/evaluate/embedder.ts';
 import { type GraphNetwork, graphNetwork } from '../../src/models/graph/network.ts';
-import type { Preprocessing } from '../../src/models/network.ts';
+import type { FaceNetwork, Preprocessing } from '../../src/models/network.ts';
 import type { ImportedFile, WeightSource } from '../../src/weights/format.ts';
 import { readNpy } from '../../src/weights/npy.ts';
 import type { HostTensor } from '../../src/weights/safetensors.ts';
@@ -70,11 +70,16 @@ export function farthest(rows: ArrayLike<number>, golden: ArrayLike<number>, wid
 }
 
 /** Embeddings of the first `count` golden crops; the device stays open. */
-export async function embedGolden(network: GraphNetwork, device: Device, count: number, mirrored = false) {
+export async function embedGolden(network: FaceNetwork, device: Device, count: number, mirrored = false) {
   const { pixels } = goldenEmbeddings('insightface-y1');
+  const bytes = 112 * 112 * 3;
+  const crops = Array.from({ length: count }, (_, i) => ({
+    width: 112,
+    height: 112,
+    data: pixels.subarray(i * bytes, (i + 1) * bytes),
+  }));
   const embedder = embedderOf(network, device);
-  const rows = await embedder.embed(pixels.subarray(0, count * 112 * 112 * 3), { mirrored });
-  return rows;
+  return embedder.embed(crops, { mirrored }).finally(() => embedder.dispose());
 }
 
 /** One network of a reference file: what goes in and what comes out. */
