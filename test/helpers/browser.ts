@@ -29,17 +29,25 @@ export const launch = (): Promise<Browser> =>
 
 export interface Bundle {
   readonly code: string;
-  /** What it loads when it needs it, by file name. */
+  /** The other files by name: what comes along at once, and what is loaded when it is needed. */
   readonly chunks: ReadonlyMap<string, string>;
-  /** Files of the repository in it. */
+  /** The code that is loaded at once, file by file. */
+  readonly first: readonly string[];
+  /** Files of the repository in `first`. */
   readonly modules: readonly string[];
+  /** The repository's files in what is loaded later, by name of the loaded file. */
+  readonly later: ReadonlyMap<string, readonly string[]>;
   /** What it still imports when it runs. */
   readonly imports: readonly string[];
 }
 
-/** Bundles a module's text for the browser, as if it stood in the repository's root. A warning is an error. */
+/**
+ * Bundles a module's text for the browser, as if it stood in the repository's root. A warning is an error, but for one where
+ * all of an entry is taken: what it exports cannot come later as well.
+ */
 export async function bundle(source: string): Promise<Bundle> {
   const entry = join(root, 'virtual-entry.js');
+  const takesAll = source.includes('export * from');
   const build = await rolldown({
     input: entry,
     platform: 'browser',
@@ -51,17 +59,24 @@ export async function bundle(source: string): Promise<Bundle> {
       },
     ],
     onLog(level, log) {
-      if (level === 'warn') throw new Error(log.message);
+      if (level === 'warn' && !(takesAll && log.code === 'INEFFECTIVE_DYNAMIC_IMPORT')) throw new Error(log.message);
     },
   });
   const { output } = await build.generate({ format: 'esm', minify: true });
   await build.close();
-  const [chunk, ...others] = output;
+  const chunks = output.filter((o) => o.type === 'chunk');
+  const [chunk, ...others] = chunks;
+  const first = new Set([chunk!]);
+  for (const loaded of first) for (const other of others) if (loaded.imports.includes(other.fileName)) first.add(other);
+  const own = (modules: (typeof chunks)[0]['modules']) =>
+    Object.entries(modules).flatMap(([id, m]) => (m.renderedLength > 0 ? [id.replace(root, '')] : []));
   return {
-    code: chunk.code,
-    chunks: new Map(others.flatMap((o) => (o.type === 'chunk' ? [[o.fileName, o.code] as const] : []))),
-    modules: Object.entries(chunk.modules).flatMap(([id, m]) => (m.renderedLength > 0 ? [id.replace(root, '')] : [])),
-    imports: [...chunk.imports, ...chunk.dynamicImports],
+    code: chunk!.code,
+    chunks: new Map(others.map((o) => [o.fileName, o.code])),
+    first: [...first].map((o) => o.code),
+    modules: [...first].flatMap((o) => own(o.modules)),
+    later: new Map(others.flatMap((o) => (first.has(o) ? [] : [[o.fileName, own(o.modules)] as const]))),
+    imports: [...chunk!.imports, ...chunk!.dynamicImports],
   };
 }
 
