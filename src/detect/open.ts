@@ -17,6 +17,7 @@ import type { GraphSpec } from '../models/graph/spec.ts';
 import { loadState, stateOf, variablesOf } from '../nn/module.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 import type { WeightSource } from '../weights/format.ts';
+import { importModel } from '../weights/import.ts';
 import type { Detector } from './detection.ts';
 import { type MtcnnOptions, mtcnn } from './mtcnn.ts';
 import { type RetinaFaceOptions, retinaFace } from './retinaFace.ts';
@@ -127,7 +128,6 @@ export async function openDetector(
     network = networkBy((options) => graphModel.create(options) as GraphNetwork, metadata, name);
     loadState(variablesOf(network), tensors, name);
   } else {
-    const { importModel } = await import('../weights/import.ts');
     const imported = (await importModel(source)).network;
     if (!(imported instanceof GraphNetwork)) throw notDetector(name);
     network = imported;

@@ -252,7 +252,7 @@ export async function loadEmbedder(
   const network = int8
     ? (await import('../quant/file.ts')).int8NetworkOf(tensors, metadata, source)
     : metadata.architecture === 'graph'
-      ? (await import('../models/index.ts')).networkOf(metadata, source)
+      ? (await import('../models/graph/stored.ts')).graphOfCheckpoint(metadata, source)
       : networkOf(metadata, source);
   if (!int8) loadState(variablesOf(network), inferenceState(tensors, metadata), source, { allowExtra: true });
   const opens = typeof device === 'string';

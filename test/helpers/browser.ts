@@ -29,6 +29,8 @@ export const launch = (): Promise<Browser> =>
 
 export interface Bundle {
   readonly code: string;
+  /** Its name, by which the other files import it. */
+  readonly file: string;
   /** The other files by name: what comes along at once, and what is loaded when it is needed. */
   readonly chunks: ReadonlyMap<string, string>;
   /** The code that is loaded at once, file by file. */
@@ -72,6 +74,7 @@ export async function bundle(source: string): Promise<Bundle> {
     Object.entries(modules).flatMap(([id, m]) => (m.renderedLength > 0 ? [id.replace(root, '')] : []));
   return {
     code: chunk!.code,
+    file: chunk!.fileName,
     chunks: new Map(others.map((o) => [o.fileName, o.code])),
     first: [...first].map((o) => o.code),
     modules: [...first].flatMap((o) => own(o.modules)),
