@@ -1,7 +1,7 @@
 /**
  * A smoke run of the built package as a user has it: plain JavaScript on any Node from 20.19 on, `node --test smoke.mjs`.
  * Every op's samples against the f64 reference, a few training steps, an embedding; every network, loss and optimizer by
- * name; data sets through the commands. FAST=1 turns the fast kernels on first, SIMD names the mode that must then run.
+ * name; models out to other programs' files and in again, a detector; data sets through the commands. FAST=1 turns the fast kernels on first, SIMD names the mode that must then run.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import * as facegrad from 'facegrad';
 import * as data from 'facegrad/data';
+import { retinaFaceGraph } from '../../dist/src/models/detectors/retinaFace.js';
 import { registry } from '../../dist/src/ops/define.js';
 import '../../dist/src/ops/index.js';
 
@@ -171,6 +172,45 @@ test('every network by name, every loss and every optimizer in training', async 
     assert.ok(out.every(Number.isFinite) && out[0] !== out[1], `${name}, ${rules[i % rules.length]}: ${out}`);
     step.dispose();
     for (const v of [...parameters, ...optimizer.state]) v.dispose();
+  }
+});
+
+test('models of other programs: exported, imported, embedded; a detector', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'facegrad-smoke-'));
+  try {
+    const net = initialize(new MobileFaceNet({ width: 0.125, embeddingSize: 16, inputSize: [32, 32] }), 1);
+    const pictures = [1, 2].map((i) => ({
+      width: 32,
+      height: 32,
+      data: draw({ shape: [32 * 32 * 3], dtype: 'u8' }, `p${i}`).data,
+    }));
+    const embedded = async (network) => {
+      const embedder = facegrad.embedderOf(network, device);
+      const rows = await embedder.embed(pictures);
+      await embedder.dispose();
+      return rows;
+    };
+    const wanted = await embedded(net);
+    for (const name of ['net.onnx', 'net.tflite', 'net.param', 'net.safetensors']) {
+      const { files } = await facegrad.exportNetwork(net, facegrad.exportTargetOf(undefined, name), { name });
+      for (const file of files) writeFileSync(join(folder, file.name), file.bytes);
+      const { network, format } = await facegrad.importFile(join(folder, name), { preprocessing: net.preprocessing });
+      const rows = await embedded(network);
+      const away = Math.hypot(...rows.map((x, i) => x - wanted[i]));
+      assert.ok(away < 1e-4 * Math.hypot(...wanted), `${name} (${format}): ${away}`);
+    }
+    await assert.rejects(facegrad.importFile(join(folder, 'none.onnx')), /none\.onnx.*no such file/i);
+
+    const drawn = new facegrad.GraphNetwork(retinaFaceGraph([64, 64]).spec);
+    drawn.preprocessing = { ...drawn.preprocessing, inputSize: [64, 64] };
+    writeFileSync(join(folder, 'detector.safetensors'), await facegrad.modelBytes(initialize(drawn, 1)));
+    const detector = await facegrad.openDetector(join(folder, 'detector.safetensors'), { device, score: 0 });
+    assert.equal(detector.kind, 'retinaface');
+    const found = await detector.detect({ width: 64, height: 48, data: new Uint8Array(64 * 48 * 3).fill(90) });
+    assert.ok(found.length > 0 && found.every((f) => [...f.box, ...f.points, f.score].every(Number.isFinite)));
+    await detector.dispose();
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 
