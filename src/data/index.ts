@@ -4,6 +4,8 @@
  *
  * Names: from bytes `xDataset`, into a sink `xWriter`; by path, in the main entry, `openX` and `createX`.
  */
+
+export { crc32c } from '../core/crc32c.ts';
 export { DataError, UsageError } from '../core/errors.ts';
 export { type DecodedImage, decodeImage, type RgbImage } from '../image/decode.ts';
 export { type PictureFacts, pictureFacts } from '../image/facts.ts';
@@ -26,7 +28,6 @@ export {
   type PairTable,
   sourceName,
 } from './dataset.ts';
-export { crc32c } from '../core/crc32c.ts';
 export { type ExampleSchema, encodeExample, imageExample } from './formats/example.ts';
 export {
   type ArrayDescription,
