@@ -2,6 +2,7 @@
  * Makes dist/src/web/engine.js, the script that single-file exports hold: runtime.ts and what it needs, as one global
  * `facegrad`. Part of `npm run build`, after the TypeScript is compiled.
  */
+import { chmod } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -18,3 +19,5 @@ await build({
   legalComments: 'inline',
   logLevel: 'warning',
 });
+// The compiler writes files anew, without the mode that npm gives a command when it installs.
+await chmod(path('../cli/main.js'), 0o755);
