@@ -8,7 +8,7 @@ import { type Compiled, compile } from '../compile.ts';
 import type { HostTensor, Tensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import type { GraphNetwork } from '../models/graph/network.ts';
-import { variablesOf } from '../nn/module.ts';
+import { freeVariables } from '../nn/module.ts';
 
 export type Size = readonly [height: number, width: number];
 
@@ -71,10 +71,7 @@ export class SizedNetworks {
 
   private free({ network, run }: Ready): void {
     run.dispose();
-    for (const v of variablesOf(network)) {
-      v.dispose();
-      this.device.forget(v);
-    }
+    freeVariables(network, this.device);
   }
 
   async dispose(): Promise<void> {

@@ -16,7 +16,7 @@ import { type FaceNetwork, type Preprocessing, preprocess } from '../models/netw
 import { networkOf } from '../models/registry.ts';
 import { withCalls } from '../nn/hooks.ts';
 import { BatchNorm } from '../nn/layers.ts';
-import { loadState, modulesOf, variablesOf } from '../nn/module.ts';
+import { freeVariables, loadState, modulesOf, variablesOf } from '../nn/module.ts';
 import { TraceContext } from '../plan/trace.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
 
@@ -209,12 +209,7 @@ export function embedderOf(
     async dispose() {
       await queue;
       run.dispose();
-      if (owns.network)
-        for (const v of variablesOf(network)) {
-          v.dispose();
-          // Weights that no plan ever changed live on the host; this frees their copy here.
-          device.forget(v);
-        }
+      if (owns.network) freeVariables(network, device);
       if (owns.device) await device.dispose();
     },
   };

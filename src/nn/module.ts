@@ -9,7 +9,7 @@ import { type Data, type DType, hostArray } from '../core/dtype.ts';
 import { DataError, ShapeError } from '../core/errors.ts';
 import { fold, type Key, keyOf } from '../core/random.ts';
 import { type Shape, sameShape, showShape, sizeOf } from '../core/shape.ts';
-import { type Tensor, Variable, within } from '../core/tensor.ts';
+import { type Tensor, Variable, type VariableHome, within } from '../core/tensor.ts';
 import type { TraceContext } from '../plan/trace.ts';
 
 /** Numbers of a new parameter from its key and shape. */
@@ -73,6 +73,15 @@ export function nameTree<M extends Module>(m: M, path = ''): M {
 /** Every variable of the module in order of its properties, parameters and state alike. */
 export function variablesOf(m: Module): Variable[] {
   return [...children(m)].flatMap(([, c]) => (c instanceof Variable ? [c] : variablesOf(c)));
+}
+
+/** Frees a module's numbers on a device. Those that the host has stay; read what the device changed before. */
+export function freeVariables(m: Module, device: VariableHome): void {
+  for (const v of variablesOf(m)) {
+    v.dispose();
+    // Numbers that no plan changed have the host for home; the device's copy is freed here.
+    device.forget(v);
+  }
 }
 export const parametersOf = (m: Module): Parameter[] =>
   variablesOf(m).filter((v): v is Parameter => v instanceof Parameter);

@@ -6,13 +6,14 @@
  * "Quantizing deep convolutional networks for efficient inference" (2018, arXiv 1806.08342), section 3, and Nagel et al.,
  * "A white paper on neural network quantization" (2021, arXiv 2106.08295), section 3.1.
  */
-import { compile } from '../compile.ts';
+import { compile, defaultDevice } from '../compile.ts';
 import { NumericsError, UsageError } from '../core/errors.ts';
 import type { HostTensor, Tensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
 import { graphNetwork } from '../models/graph/network.ts';
 import type { Graph } from '../models/graph/spec.ts';
 import { type Preprocessing, preprocess } from '../models/network.ts';
+import { freeVariables } from '../nn/module.ts';
 import { max, mean, min } from '../ops/reduce.ts';
 import type { TraceContext } from '../plan/trace.ts';
 
@@ -78,6 +79,7 @@ export async function calibrate(
     ...graph,
     spec: { ...graph.spec, outputs: values.map((v) => ({ name: v, value: v })) },
   });
+  const on = device ?? (await defaultDevice());
   const passes = method === 'minmax' ? 1 : 2;
   let done = 0;
 
@@ -96,7 +98,7 @@ export async function calibrate(
           values.flatMap((v, i) => Object.entries(of(made.get(v)!)).map(([what, t]) => [`${what} ${i}`, t])),
         );
       },
-      device ? { device } : {},
+      { device: on },
     );
     try {
       for (const batch of batches) {
@@ -109,6 +111,7 @@ export async function calibrate(
       }
     } finally {
       run.dispose();
+      freeVariables(network, on);
     }
   };
 

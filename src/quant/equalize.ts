@@ -8,7 +8,7 @@
  * bias correction" (2019, arXiv 1906.04721), section 4.1, with the ranges of activations in place of weights as in Xiao et al.,
  * "SmoothQuant" (2022, arXiv 2211.10438), equation 4.
  */
-import { compile } from '../compile.ts';
+import { compile, defaultDevice } from '../compile.ts';
 import { UsageError } from '../core/errors.ts';
 import { type HostTensor, host, type Tensor } from '../core/tensor.ts';
 import type { Device } from '../device/device.ts';
@@ -16,6 +16,7 @@ import { graphNetwork } from '../models/graph/network.ts';
 import { shapesOf } from '../models/graph/shapes.ts';
 import type { Graph, GraphNode } from '../models/graph/spec.ts';
 import { type Preprocessing, preprocess } from '../models/network.ts';
+import { freeVariables } from '../nn/module.ts';
 import { abs } from '../ops/pointwise.ts';
 import { max } from '../ops/reduce.ts';
 import type { TraceContext } from '../plan/trace.ts';
@@ -115,6 +116,7 @@ async function channelRanges(
     ...graph,
     spec: { ...graph.spec, outputs: values.map((v) => ({ name: v, value: v })) },
   });
+  const on = device ?? (await defaultDevice());
   const run = compile(
     (inputs: Readonly<Record<string, Tensor>>, ctx: TraceContext) => {
       const given = Object.values(inputs).map((x, i) => (i === 0 && preprocessing ? preprocess(x, preprocessing) : x));
@@ -132,7 +134,7 @@ async function channelRanges(
         }),
       );
     },
-    device ? { device } : {},
+    { device: on },
   );
   const ranges = new Map<string, Float64Array>();
   try {
@@ -150,6 +152,7 @@ async function channelRanges(
     }
   } finally {
     run.dispose();
+    freeVariables(network, on);
   }
   return ranges;
 }

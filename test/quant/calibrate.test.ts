@@ -2,9 +2,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { host } from '../../src/core/tensor.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
+import { WasmDevice } from '../../src/device/wasm.ts';
 import { GraphBuilder } from '../../src/models/graph/builder.ts';
 import type { Graph } from '../../src/models/graph/spec.ts';
 import { calibrate } from '../../src/quant/calibrate.ts';
+import { equalized } from '../../src/quant/equalize.ts';
 
 const device = new ReferenceDevice();
 let graph: Graph;
@@ -84,4 +86,22 @@ describe('calibrate', () => {
     await expect(calibrate(graph, [batch(1, 1, 1, 1)], { device, percentile: 5 })).rejects.toThrow('got 5');
     await expect(calibrate(graph, [batch(1, Number.NaN, 1, 1)], { device })).rejects.toThrow("in 'image'");
   });
+});
+
+it('leaves nothing of the graph on the device, nor does equalising', async () => {
+  const b = new GraphBuilder();
+  const weight = host(Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i)), [1, 1, 64, 64]);
+  const y = b.apply('relu', [b.conv2d(b.input('image', [2, 2, 64]), { weight })], {}, 'relu');
+  const layers = b.finish({ out: b.conv2d(y, { weight }) });
+  const images = host(new Float32Array(256).fill(1), [1, 2, 2, 64]);
+  const wasm = await WasmDevice.create({ threads: 1 });
+  try {
+    for (const use of [calibrate, equalized]) {
+      await use(layers, [images], { device: wasm });
+      await wasm.idle();
+      expect(wasm.stats()).toMatchObject({ persistentBytes: 0, plans: 0 });
+    }
+  } finally {
+    await wasm.dispose();
+  }
 });
