@@ -207,7 +207,7 @@ export {
   type ValueRange,
 } from './quant/calibrate.ts';
 export { type EqualizeOptions, equalized } from './quant/equalize.ts';
-export { int8NetworkOf, int8State } from './quant/file.ts';
+export { int8NetworkOf } from './quant/file.ts';
 export { Int8Network } from './quant/network.ts';
 export { type Int8Model, type Levels, type QuantizeOptions, quantize } from './quant/quantize.ts';
 export { type QuantizeNetworkOptions, quantizeNetwork } from './quant/quantizeNetwork.ts';
@@ -222,7 +222,15 @@ export {
   exportTargetOf,
   exportTargets,
 } from './weights/export.ts';
-export type { GraphFile, ImportedFile, StateFile, WeightFormat, WeightSource } from './weights/format.ts';
+export type {
+  Convention,
+  GraphFile,
+  ImportedFile,
+  ReadOptions,
+  StateFile,
+  WeightFormat,
+  WeightSource,
+} from './weights/format.ts';
 export { weightFormats } from './weights/formats.ts';
 export {
   bytesSource,
@@ -232,7 +240,6 @@ export {
   modelBytes,
 } from './weights/import.ts';
 export { int8Bytes } from './weights/int8.ts';
-export { graphOfKeras, type KerasGraph, type KerasOptions } from './weights/keras/graph.ts';
 export { layouts, networkFromState, type StateOptions, type StateReport } from './weights/layouts/index.ts';
 export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
 export {

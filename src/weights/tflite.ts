@@ -18,22 +18,44 @@ export type {
   TfliteOptions,
 } from './tflite/write.ts';
 
-/** The graph of a TFLite file. See tflite/read.ts. */
+/**
+ * The graph of a TFLite file.
+ * @param name what errors call it
+ * @throws DataError for what is none, is damaged, or holds what is not supported, naming all of that
+ */
 export const readTflite = async (...given: Parameters<Read['readTflite']>) =>
   (await import('./tflite/read.ts')).readTflite(...given);
-/** A folded graph as a TFLite file of float32. */
+/**
+ * The TFLite file of a graph, float32. Fold the graph first (`folded`), or every batch norm stays a layer of its own.
+ * @throws UsageError naming all operators that TFLite has not
+ */
 export const writeTflite = async (...given: Parameters<Write['writeTflite']>) =>
   (await import('./tflite/write.ts')).writeTflite(...given);
-/** A folded graph as a TFLite file of 8-bit integers, by the ranges of its values. */
+/**
+ * The TFLite file of a graph in 8-bit integers: weights with a scale per channel, activations by their ranges.
+ * @param ranges of this very graph's values, by `calibrate`: fold first, calibrate then
+ * @throws UsageError as writeTflite, and where an input or output has no range
+ */
 export const writeTfliteInt8 = async (...given: Parameters<Write['writeTfliteInt8']>) =>
   (await import('./tflite/write.ts')).writeTfliteInt8(...given);
-/** A graph, as traced from a network or imported, as a TFLite file of float32; it takes pixels if asked. */
+/**
+ * A graph, as `traced` from a network or imported, as a TFLite file of float32: folded, and taking pixels if asked.
+ * @throws UsageError as writeTflite
+ */
 export const exportTflite = async (...given: Parameters<Write['exportTflite']>) =>
   (await import('./tflite/write.ts')).exportTflite(...given);
-/** A graph as a TFLite file of 8-bit integers, calibrated with pictures. */
+/**
+ * A graph, as `traced` from a network or imported, as a TFLite file of 8-bit integers.
+ * @param pictures batches of uint8 RGB pictures [N, H, W, 3] to calibrate with: some hundred like those of use
+ * @throws UsageError as writeTflite
+ */
 export const exportTfliteInt8 = async (...given: Parameters<Write['exportTfliteInt8']>) =>
   (await import('./tflite/write.ts')).exportTfliteInt8(...given);
-/** A graph as the K210's compiler takes it, with calibration data and instructions. */
+/**
+ * A graph as the K210's compiler nncase takes it, with calibration data and instructions.
+ * @param pictures batches of uint8 RGB pictures [N, H, W, 3]: some hundred like those of use
+ * @throws UsageError naming the operators that nncase has not
+ */
 export const exportK210 = async (...given: Parameters<K210['exportK210']>) =>
   (await import('./tflite/k210.ts')).exportK210(...given);
 
