@@ -126,10 +126,7 @@ function describe({ network, format, layout, notes, missing, unexpected, metadat
     `${format}${layout ? `, ${layout}` : ''}: ${network.architecture}${nodes === undefined ? '' : ` of ${counted(nodes, 'node')}`}, ${count(parameterCount(network))} parameters, ${metadata.detector ? 'a face detector' : `embeddings of ${options.embeddingSize}`}`,
   );
   print(`input: ${w}x${h} pixels, ${showPreprocessing(preprocessing)}`);
-  for (const note of notes)
-    print(
-      `note: ${note}${note === unknownPreparation ? ': --detect-preprocessing FOLDER tries what is usual, --colour, --mean and --scale say it' : ''}`,
-    );
+  for (const note of notes) print(`note: ${note}`);
   for (const [what, names] of [
     ['missing, left as in a new network', missing],
     ['in the file but not in the network', unexpected],
@@ -165,13 +162,18 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
     trials = await detect(network, flags.detectPreprocessing, flags);
     network.preprocessing = { ...trials[0]!.preprocessing, ...preprocessingOf(flags) };
   }
+  const notes = model.notes.flatMap((note) => {
+    if (note !== unknownPreparation) return [note];
+    const how = '--detect-preprocessing FOLDER tries what is usual, --colour, --mean and --scale say it';
+    return trials ? [] : [`${note}: ${how}`];
+  });
   const flip: Flip | undefined = flags.flip === undefined ? undefined : oneOf('flip', flags.flip, flips);
   const use = { ...(flip && { flip }), ...(flags.threshold !== undefined && { threshold: flags.threshold }) };
   const metadata = { ...model.metadata, ...(Object.keys(use).length > 0 && { use: JSON.stringify(use) }) };
   const bytes = await modelBytes(network, metadata);
   if (out !== undefined) await writeAtomically(out, bytes);
   if (json) {
-    const { missing, unexpected, notes, format, layout } = model;
+    const { missing, unexpected, format, layout } = model;
     const { architecture: name, preprocessing } = network;
     const told = {
       format,
@@ -194,7 +196,7 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
     return;
   }
   if (trials) showTrials(trials);
-  describe(model);
+  describe({ ...model, notes });
   print(out === undefined ? 'nothing written: give --out model.safetensors' : `${out}: ${size(bytes.length)}`);
 }
 
