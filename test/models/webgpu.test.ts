@@ -23,4 +23,5 @@ heldOnWebGpu([
     options: { blocks: [1, 1, 1, 1], activation: 'hardSwish', pool: 'average' },
     losses: [['adacos'], ['prelogits-norm']],
   },
+  { network: 'mobilefacenet', options: { blocks: [1, 1, 1, 1] }, losses: [['arcface', { s: 8 }]], graph: true },
 ]);

@@ -12,6 +12,8 @@ import type { Device } from '../../src/device/device.ts';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { grad } from '../../src/grad.ts';
 import { createLoss } from '../../src/heads/index.ts';
+import { graphNetwork } from '../../src/models/graph/network.ts';
+import { traced } from '../../src/models/graph/traced.ts';
 import { create } from '../../src/models/index.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { initialize, Parameter, parametersOf, variablesOf } from '../../src/nn/module.ts';
@@ -27,6 +29,8 @@ export interface Case {
   readonly network: string;
   readonly options?: Given;
   readonly losses: readonly (readonly [string, Given?])[];
+  /** The network as a graph, as it comes from an import. */
+  readonly graph?: boolean;
 }
 
 const people = 9;
@@ -37,8 +41,9 @@ const parts = ['loss', 'gradients', 'state', 'parameters'] as const;
 type Step = Readonly<Record<(typeof parts)[number], readonly ArrayLike<number>[]>>;
 
 /** The first step, with momentum and decay; the same on any device but for rounding. */
-async function stepOn(device: Device, { network, options, losses }: Case): Promise<Step> {
-  const net = initialize(create(network, { width: 0.125, inputSize: [16, 16], embeddingSize: 8, ...options }), 1);
+async function stepOn(device: Device, { network, options, losses, graph = false }: Case): Promise<Step> {
+  const made = initialize(create(network, { width: 0.125, inputSize: [16, 16], embeddingSize: 8, ...options }), 1);
+  const net = graph ? graphNetwork(await traced(made)) : made;
   const size = { classes: people, embeddingSize: 8 };
   const heads = losses.map(([loss, given]) => initialize(createLoss(loss, size, given), 2));
   const variables = [net, ...heads].flatMap((m) => variablesOf(m));
@@ -94,7 +99,11 @@ export function heldOnWebGpu(cases: readonly Case[]): void {
     afterAll(() => Promise.all([gpu, ...yardsticks].map((d) => d.dispose())));
 
     const named = cases.map(
-      (c) => [`${c.network} ${JSON.stringify(c.options ?? {})}, ${c.losses.map(([l]) => l).join(' + ')}`, c] as const,
+      (c) =>
+        [
+          `${c.graph ? 'graph of ' : ''}${c.network} ${JSON.stringify(c.options ?? {})}, ${c.losses.map(([l]) => l).join(' + ')}`,
+          c,
+        ] as const,
     );
     it.each(named)('%s', async (_, c) => {
       const truth = await stepOn(new ReferenceDevice(), c);
