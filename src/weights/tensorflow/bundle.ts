@@ -39,7 +39,8 @@ export async function readCheckpoint(source: WeightSource): Promise<StateFile> {
   const index = `${prefix}.index`;
   const bytes =
     source.name.endsWith('.index') || prefix === source.name ? await source.bytes() : await besides(source, index);
-  return readIndex(bytes, { ...source, name: source.name === prefix ? prefix : index }, prefix);
+  const name = source.name === prefix ? prefix : index;
+  return readIndex(bytes, { name, bytes: () => source.bytes(), beside: (other) => source.beside(other) }, prefix);
 }
 
 const fileName = (path: string) => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
@@ -72,6 +73,7 @@ async function readIndex(bytes: Uint8Array, source: WeightSource, prefix: string
       `${name}: expected whole variables, got partitioned ones: ${sliced.slice(0, 10).map((e) => e.name)}\nSave the checkpoint without a partitioner.`,
     );
   const data = new Map<number, Uint8Array>();
+  const taken = new Map<number, number>();
   const tensors = new Map<string, HostTensor>();
   for (const entry of kept) {
     const { shard, offset, size, type, shape } = entry;
@@ -84,6 +86,8 @@ async function readIndex(bytes: Uint8Array, source: WeightSource, prefix: string
       throw new DataError(
         `${name}: expected ${size} bytes of ${entry.name} at ${offset} of ${fileName(file)}, which ends at ${all.length}\nThe file is cut off, or of another checkpoint: fetch all of them again.`,
       );
+    taken.set(shard, (taken.get(shard) ?? 0) + size);
+    if (taken.get(shard)! > all.length) damaged(`its variables share bytes of ${fileName(file)}`);
     const part = all.subarray(offset, offset + size);
     if (crc32c(part) !== unmasked(entry.checksum))
       throw new DataError(

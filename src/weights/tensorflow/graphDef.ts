@@ -34,7 +34,9 @@ export interface TfNode {
   readonly attrs: ReadonlyMap<string, TfAttr>;
 }
 
-function attrValue(message: Uint8Array): TfAttr {
+type Repeats = Parameters<typeof tensorProto>[1];
+
+function attrValue(message: Uint8Array, repeats: Repeats): TfAttr {
   let out: TfAttr = {};
   fields(message, (field, wire, r) => {
     const bytes = wire === WireType.LengthDelimited;
@@ -47,7 +49,7 @@ function attrValue(message: Uint8Array): TfAttr {
       const shape = shapeProto(r.bytes());
       out = shape ? { shape } : {};
     } else if (field === 8 && bytes) {
-      const tensor = tensorProto(r.bytes());
+      const tensor = tensorProto(r.bytes(), repeats);
       out = tensor ? { tensor } : {};
     } else if (field === 1 && bytes) {
       const numbers: number[] = [];
@@ -66,7 +68,7 @@ function attrValue(message: Uint8Array): TfAttr {
   return out;
 }
 
-function nodeDef(message: Uint8Array): TfNode {
+function nodeDef(message: Uint8Array, repeats: Repeats): TfNode {
   let name = '';
   let op = '';
   const inputs: string[] = [];
@@ -86,7 +88,7 @@ function nodeDef(message: Uint8Array): TfNode {
         else value = entry.bytes();
         return true;
       });
-      if (value) attrs.set(key, attrValue(value));
+      if (value) attrs.set(key, attrValue(value, repeats));
     }
     return true;
   });
@@ -95,6 +97,8 @@ function nodeDef(message: Uint8Array): TfNode {
 
 /** Nodes of a graph that are worth reading; the largest face networks have some 10,000. */
 const mostNodes = 500_000;
+/** Elements of all its tensors together that repeat another one, and are not in the file. */
+const mostRepeated = 2 ** 25;
 
 /**
  * The nodes of a GraphDef.
@@ -103,11 +107,16 @@ const mostNodes = 500_000;
  */
 export function readGraphDef(bytes: Uint8Array, source: string): TfNode[] {
   const nodes: TfNode[] = [];
+  let left = mostRepeated;
+  const repeats = (elements: number) => {
+    left -= elements;
+    if (left < 0) throw new RangeError(`tensors of ${mostRepeated} elements and more that it does not hold`);
+  };
   try {
     fields(bytes, (field, wire, r) => {
       if (field !== 1 || wire !== WireType.LengthDelimited) return false;
       if (nodes.length >= mostNodes) throw new RangeError(`more than ${mostNodes} nodes`);
-      nodes.push(nodeDef(r.bytes()));
+      nodes.push(nodeDef(r.bytes(), repeats));
       return true;
     });
   } catch (error) {

@@ -58,11 +58,12 @@ function importSized(list: readonly TfNode[], options: GraphImport): GraphFile {
     if (numbers) constants.set(node.name, numbers);
   }
   const graph = { nodes, constants };
+  const spend = spender(constants, source);
   const wanted = options.outputs ?? sinks(graph);
-  foldConstants(graph);
+  foldConstants(graph, spend);
   simplify(graph);
 
-  const work = new Working(graph, options);
+  const work = new Working(graph, options, spend);
   const made = new Map<string, Value>();
   const notes: string[] = [];
   const reasons = new Set<string>();
@@ -91,6 +92,21 @@ function importSized(list: readonly TfNode[], options: GraphImport): GraphFile {
   };
 }
 
+/** Takes account of what is computed beforehand: operators of a few bytes may ask for any number of numbers. */
+type Spend = (made: Constant, from: readonly (Constant | undefined)[]) => Constant;
+
+function spender(constants: ReadonlyMap<string, Constant>, source: string): Spend {
+  const given = [...constants.values()].reduce((n, c) => n + c.data.length, 0);
+  let left = 4 * given + 2 ** 22;
+  return (made, from) => {
+    if (!from.some((c) => c?.data === made.data)) left -= made.data.length;
+    if (left >= 0) return made;
+    throw new DataError(
+      `${source}: expected a network, got arithmetic on constants that makes far more numbers than it holds\nThe file is damaged or hostile.`,
+    );
+  };
+}
+
 /** Nodes that no other reads. */
 function sinks({ nodes, constants }: TfGraph): Map<string, string> {
   const read = new Set([...nodes.values()].flatMap((n) => n.inputs.map((i) => place(i.replace(/^\^/, '')).name)));
@@ -102,7 +118,7 @@ function sinks({ nodes, constants }: TfGraph): Map<string, string> {
 const dataInputs = (node: TfNode) => node.inputs.filter((i) => !i.startsWith('^'));
 
 /** Works out all nodes that depend on constants alone. */
-function foldConstants({ nodes, constants }: TfGraph): void {
+function foldConstants({ nodes, constants }: TfGraph, spend: Spend): void {
   const readers = new Map<string, string[]>();
   const missing = new Map<string, number>();
   for (const node of nodes.values()) {
@@ -125,7 +141,7 @@ function foldConstants({ nodes, constants }: TfGraph): void {
       const inputs = dataInputs(node).map((i) => (place(i).index === 0 ? constants.get(place(i).name) : undefined));
       const result = passing.has(node.op) ? inputs[0] : fold(node.op, inputs, node.attrs);
       if (!result) continue;
-      constants.set(reader, result);
+      constants.set(reader, spend(result, inputs));
       ready.push(reader);
     }
 }
@@ -137,12 +153,14 @@ class Working {
   inputs = 0;
   private readonly graph: TfGraph;
   private readonly options: GraphImport;
+  private readonly spend: Spend;
   private readonly results = new Map<string, readonly Result[] | string>();
   /** Inputs, and what only arithmetic with constants was done on. */
   private readonly rawValues = new Set<Value>();
 
-  constructor(graph: TfGraph, options: GraphImport) {
+  constructor(graph: TfGraph, options: GraphImport, spend: Spend) {
     this.graph = graph;
+    this.spend = spend;
     this.options = options;
     for (const [name, c] of graph.constants) this.results.set(name, [c]);
   }
@@ -203,7 +221,7 @@ class Working {
     const constants = inputs.map((x) => (isConstant(x) ? x : undefined));
     try {
       const folded = fold(node.op, constants, node.attrs);
-      if (folded) return [folded];
+      if (folded) return [this.spend(folded, constants)];
       const handler = handlers.get(node.op);
       if (!handler) return `${where} is not supported`;
       if (inputs.length === 0) return `${where} takes nothing`;

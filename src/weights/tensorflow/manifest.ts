@@ -54,6 +54,7 @@ export function manifestOf(data: unknown, source: string): Manifest {
  */
 export async function readManifest(manifest: Manifest, source: WeightSource): Promise<Map<string, Constant>> {
   const out = new Map<string, Constant>();
+  const named = new Set<string>();
   for (const { weights, paths } of manifest) {
     const shards: Uint8Array[] = [];
     for (const path of paths) {
@@ -63,6 +64,11 @@ export async function readManifest(manifest: Manifest, source: WeightSource): Pr
         throw new DataError(
           `${source.name}: expected its weights in '${path}' beside it, but there is no such file\nPut all files of the model into one folder.`,
         );
+      if (named.has(path))
+        throw new DataError(
+          `${source.name}: expected each of its files once, but it names '${path}' twice\nFetch or convert the model again.`,
+        );
+      named.add(path);
       shards.push(shard);
     }
     const bytes = shards.length === 1 ? shards[0]! : joinBytes(shards);

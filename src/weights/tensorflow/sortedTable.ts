@@ -77,12 +77,14 @@ export function readSortedTable(bytes: Uint8Array, source: string): [key: string
   footer.next();
   footer.next();
   const index = entries(block(footer.next(), footer.next()), fail);
+  let end = 0;
   return index.flatMap(([, handle]) => {
     const where = new Varints(handle, fail);
-    return entries(block(where.next(), where.next()), fail).map(([key, value]): [string, Uint8Array] => [
-      text(key),
-      value,
-    ]);
+    const [at, size] = [where.next(), where.next()];
+    // One named twice could unfold to far more than the file.
+    if (at < end) fail(`the block at ${at} begins before the end of the one before it`);
+    end = at + size;
+    return entries(block(at, size), fail).map(([key, value]): [string, Uint8Array] => [text(key), value]);
   });
 }
 
@@ -90,6 +92,8 @@ const text = (bytes: readonly number[]) => new TextDecoder().decode(Uint8Array.f
 
 /** Bytes that a key may have: names of variables are far shorter. */
 const longestKey = 4096;
+/** Bytes that the keys of a block may share with those before them, by byte of the block: an entry has some 20 of its own. */
+const mostShared = 64;
 
 function entries(block: Uint8Array, fail: (what: string) => never): [key: readonly number[], value: Uint8Array][] {
   if (block.length < 4) fail('a block is shorter than its restarts');
@@ -99,11 +103,14 @@ function entries(block: Uint8Array, fail: (what: string) => never): [key: readon
   const out: [readonly number[], Uint8Array][] = [];
   const numbers = new Varints(block.subarray(0, end), fail);
   let key: readonly number[] = [];
+  let left = mostShared * block.length;
   while (numbers.at < end) {
     const [shared, unshared, length] = [numbers.next(), numbers.next(), numbers.next()];
     const from = numbers.at;
     if (shared > key.length || shared + unshared > longestKey || !(from + unshared + length <= end))
       fail('an entry runs past the end of its block');
+    left -= shared;
+    if (left < 0) fail('its keys share more than names do');
     key = [...key.slice(0, shared), ...block.subarray(from, from + unshared)];
     out.push([key, block.subarray(from + unshared, from + unshared + length)]);
     numbers.at = from + unshared + length;

@@ -149,11 +149,11 @@ export function shapeProto(message: Uint8Array): number[] | undefined {
   return unknown ? undefined : dims;
 }
 
-/** Elements that a tensor may have beyond those its message holds: the last value stands for all that follow. */
-const mostRepeated = 2 ** 22;
-
-/** TensorProto. Tensors of text and of other things give undefined. Throws where the message is damaged. */
-export function tensorProto(message: Uint8Array): Constant | undefined {
+/**
+ * TensorProto. Tensors of text and of other things give undefined. Throws where the message is damaged.
+ * @param repeats called with the number of elements beyond those the message holds: its last value stands for all that follow
+ */
+export function tensorProto(message: Uint8Array, repeats: (elements: number) => void): Constant | undefined {
   let type = 'float';
   let shape: number[] | undefined = [];
   let content: Uint8Array | undefined;
@@ -181,8 +181,8 @@ export function tensorProto(message: Uint8Array): Constant | undefined {
   if (!shape || shape.some((d) => d < 0)) throw new RangeError('a tensor without a shape');
   if (content?.length) return fromBytes(type, shape, content);
   const n = sizeOf(shape);
-  if (n > Math.max(values.length, mostRepeated))
-    throw new RangeError(`${values.length} values for a tensor of ${n} elements`);
+  if (!Number.isSafeInteger(n)) throw new RangeError(`a tensor of ${n} elements`);
+  if (n > values.length) repeats(n - values.length);
   if (type === 'half' || type === 'bfloat16')
     values.forEach((bits, i) => {
       values[i] = type === 'half' ? halfToFloat(bits & 0xffff) : bfloat(bits & 0xffff);

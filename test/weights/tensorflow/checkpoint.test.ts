@@ -130,4 +130,55 @@ describe('hostile checkpoints', () => {
     );
     expect(result.refused).toBeGreaterThan(50);
   });
+
+  test('an index that names a block, or a byte of the data, more than once', async () => {
+    // A table of one block, and an index block that names it so often.
+    const varint = (n: number): number[] => (n < 128 ? [n] : [(n & 127) | 128, ...varint(Math.floor(n / 128))]);
+    const entry = (key: string, value: readonly number[]) => [
+      0,
+      key.length,
+      ...varint(value.length),
+      ...new TextEncoder().encode(key),
+      ...value,
+    ];
+    const block = (entries: readonly number[][]) => {
+      const bytes = Uint8Array.from([...entries.flat(), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+      return resealed(bytes, bytes.length - 5);
+    };
+    const table = (entries: readonly number[][], times: number) => {
+      const data = block(entries);
+      const handle = [0, ...varint(data.length - 5)];
+      const list = block(Array.from({ length: times }, (_, i) => entry(String(i).padStart(3, '0'), handle)));
+      const footer = [0, 0, ...varint(data.length), ...varint(list.length - 5)];
+      const magic = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
+      return Uint8Array.from([...data, ...list, ...footer, ...Array(40 - footer.length).fill(0), ...magic]);
+    };
+    const data = Uint8Array.of(0, 0, 0x80, 0x3f);
+    const crc = crc32c(data);
+    const masked = new Uint8Array(Uint32Array.of((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0).buffer);
+    // DT_FLOAT, shape [1], 4 bytes.
+    const variable = [8, 1, 18, 4, 18, 2, 8, 1, 40, 4, 53, ...masked];
+    const first = [...entry('', [8, 1])];
+    const from = (index: Uint8Array) =>
+      read('model.ckpt.index', { 'model.ckpt.index': index, 'model.ckpt.data-00000-of-00001': data });
+    const good = await from(table([first, entry('a', variable)], 1));
+    expect(good.kind === 'state' && [...good.tensors.values()][0]!.data).toEqual(Float32Array.of(1));
+    await expect(from(table([first, entry('a', variable)], 2))).rejects.toThrow(/the block at 0 begins before the end/);
+    await expect(from(table([first, entry('a', variable), entry('b', variable)], 1))).rejects.toThrow(
+      /its variables share bytes of model\.ckpt\.data/,
+    );
+  });
+
+  test('a source that is an object of a class', async () => {
+    class Folder {
+      readonly name = 'model.ckpt.meta';
+      async bytes() {
+        return files[this.name]!;
+      }
+      async beside(name: string) {
+        return files[name];
+      }
+    }
+    expect((await tensorflowCheckpoint.read(new Folder(), {})).kind).toBe('state');
+  });
 });

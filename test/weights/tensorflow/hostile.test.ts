@@ -42,6 +42,43 @@ describe('damaged files', () => {
   });
 });
 
+describe('files that ask for far more numbers than they hold', () => {
+  const dims = node('dims', 'Const', [], { value: { tensor: constant('int', [1], [2 ** 22]) } });
+  const one = node('one', 'Const', [], { value: { tensor: constant('float', [], [1]) } });
+  test('by operators on constants', () => {
+    const fills = Array.from({ length: 50 }, (_, i) => node(`fill${i}`, 'Fill', ['dims', 'one']));
+    expect(() => given([dims, one, ...fills, node('y', 'Relu', ['x'])])).toThrow(
+      /^x\.pb: expected a network, got arithmetic on constants that makes far more numbers than it holds\n/,
+    );
+  });
+  test('by tensors whose last value is repeated', async () => {
+    const message = (...fields: readonly (readonly [number, Uint8Array | number])[]) => {
+      const writer = new BinaryWriter();
+      for (const [field, value] of fields)
+        if (typeof value === 'number') writer.tag(field, WireType.Varint).int64(value);
+        else writer.tag(field, WireType.LengthDelimited).bytes(value);
+      return writer.finish();
+    };
+    const text = (s: string) => new TextEncoder().encode(s);
+    const shape = message([2, message([1, 2 ** 22])]);
+    const tensor = message([8, message([1, 1], [2, shape], [5, new Uint8Array(4)])]);
+    const consts = Array.from(
+      { length: 50 },
+      (_, i) =>
+        [1, message([1, text(`c${i}`)], [2, text('Const')], [5, message([1, text('value')], [2, tensor])])] as const,
+    );
+    await expect(pb(message(...consts.slice(0, 2)))).rejects.toThrow(/got no output that can be had/);
+    await expect(pb(message(...consts))).rejects.toThrow(/^x\.pb: .*elements and more that it does not hold/);
+  });
+  test('by shards that are named again', async () => {
+    const manifest = [{ weights: [], paths: ['a.bin', 'a.bin'] }];
+    const files = { 'm.json': new TextEncoder().encode(JSON.stringify(manifest)), 'a.bin': new Uint8Array(0) };
+    await expect(tfjs.read(sourceOf(files, 'm.json'), {})).rejects.toThrow(
+      /^m\.json: expected each of its files once, but it names 'a\.bin' twice\n/,
+    );
+  });
+});
+
 describe('what is refused', () => {
   test('operators that are unknown, all by name', () => {
     expect(() =>
