@@ -1,12 +1,13 @@
 /**
  * Keras' layers in the terms of a graph: one table by class. Axes and weights are this engine's own already (NHWC, HWIO).
- * Source: Keras' API documentation, and for SAME padding TensorFlow's.
+ * Source: Keras' API documentation.
  */
 import { DataError } from '../../core/errors.ts';
 import { sizeOf } from '../../core/shape.ts';
 import { host } from '../../core/tensor.ts';
 import type { GraphBuilder, Value } from '../../models/graph/builder.ts';
 import type { HostTensor } from '../safetensors.ts';
+import { samePadding } from '../samePadding.ts';
 
 /** A layer's configuration as values. Errors are completed by the caller with file and layer. */
 export class Fields {
@@ -72,26 +73,6 @@ function checkOrder(fields: Fields): void {
   if (order !== 'channels_last') unsupported(`the order of axes ${order}`);
 }
 
-/** Zeros around so that every stride has its window: TensorFlow puts the odd one behind. */
-function around(
-  size: readonly number[],
-  {
-    padding,
-    kernel,
-    stride,
-    dilation = [1, 1],
-  }: { padding: string; kernel: readonly number[]; stride: readonly number[]; dilation?: readonly number[] },
-): [number, number, number, number] {
-  if (padding === 'valid') return [0, 0, 0, 0];
-  if (padding !== 'same') unsupported(`padding '${padding}'`);
-  const [top, bottom, left, right] = [0, 1].flatMap((i) => {
-    const extent = (kernel[i]! - 1) * dilation[i]! + 1;
-    const all = Math.max(0, (Math.ceil(size[i]! / stride[i]!) - 1) * stride[i]! + extent - size[i]!);
-    return [Math.floor(all / 2), all - Math.floor(all / 2)];
-  });
-  return [top!, bottom!, left!, right!];
-}
-
 /** A function by its name. */
 function activate({ builder, three, note }: Call, x: Value, name: unknown, path: string): Value {
   // Keras 3 and custom functions come as records.
@@ -144,7 +125,11 @@ const window = (
   const stride = fields.pair('strides', strides);
   const dilation = fields.pair('dilation_rate', [1, 1]);
   if ([...kernel, ...stride, ...dilation].some((n) => n < 1)) unsupported('a window or step below 1');
-  const padding = around(x.shape.slice(1, 3), { padding: fields.text('padding', 'valid'), kernel, stride, dilation });
+  const kind = fields.text('padding', 'valid');
+  if (kind !== 'valid' && kind !== 'same') unsupported(`padding '${kind}'`);
+  const [, height, width] = x.shape as [number, number, number];
+  const none: ReturnType<typeof samePadding> = [0, 0, 0, 0];
+  const padding = kind === 'same' ? samePadding([height, width], kernel, stride, dilation) : none;
   return { stride, padding, dilation };
 };
 const bias = ({ fields, weight }: Call): HostTensor | undefined =>

@@ -7,6 +7,7 @@ import { host } from '../../core/tensor.ts';
 import { type ChannelsFirst, type Ordered, permuted } from '../../models/graph/channelsFirst.ts';
 import { pool } from '../pooling.ts';
 import type { HostTensor } from '../safetensors.ts';
+import { samePadding } from '../samePadding.ts';
 import type { NcnnParams } from './param.ts';
 import type { NcnnWeights } from './weights.ts';
 
@@ -81,6 +82,9 @@ function hardSwish(at: Pick<Call, 'graph' | 'name'>, x: Ordered, alpha: number, 
   return at.graph.binary('mul', x, at.graph.unary('hardSigmoid', x, { alpha, beta }), at.name);
 }
 
+/** Height and width of a map. */
+const sidesOf = (x: Ordered) => x.shape.slice(2, 4) as [number, number];
+
 function refuseInt8({ params }: Call): void {
   if (params.whole(8) !== 0) unsupported('an int8 layer (8=int8_scale_term)');
 }
@@ -110,15 +114,8 @@ function convolution(call: Call): Ordered {
   let padding = [top, params.whole(16, top), left, right] as readonly [number, number, number, number];
   let x = inputs[0]!;
   // -233 and -234 ask for TensorFlow's padding, the odd pixel behind or in front.
-  if (left === -233 || left === -234) {
-    const pads = [0, 1].map((i) => {
-      const [extent, size] = [([down, across][i]! - 1) * dilations[i]! + 1, x.shape[2 + i]!];
-      const all = Math.max(0, extent + Math.floor((size - 1) / strides[i]!) * strides[i]! - size);
-      const less = Math.floor(all / 2);
-      return left === -233 ? [less, all - less] : [all - less, less];
-    });
-    padding = pads.flat() as unknown as typeof padding;
-  }
+  if (left === -233 || left === -234)
+    padding = samePadding(sidesOf(x), [down, across], strides, dilations, left === -233 ? 'behind' : 'before');
   const value = params.real(18);
   if (value !== 0) {
     x = graph.pad(
@@ -233,15 +230,7 @@ function pooling({ graph, name, params, inputs }: Call): Ordered {
   let padding = [top, params.whole(15, top), left, params.whole(14, left)] as readonly [number, number, number, number];
   const mode = params.whole(5);
   if (mode > 3) unsupported(`padding of kind ${mode}`);
-  if (mode >= 2) {
-    const pads = kernel.map((k, i) => {
-      const size = x.shape[2 + i]!;
-      const all = Math.max(0, k + Math.floor((size - 1) / stride[i]!) * stride[i]! - size);
-      const less = Math.floor(all / 2);
-      return mode === 2 ? [less, all - less] : [all - less, less];
-    });
-    padding = pads.flat() as unknown as typeof padding;
-  }
+  if (mode >= 2) padding = samePadding(sidesOf(x), kernel, stride, undefined, mode === 2 ? 'behind' : 'before');
   const counts = params.whole(6) ? 'window' : 'pixels';
   return pool(graph, x, { kind, kernel, stride, padding, ceil: mode === 0, counts }, name);
 }

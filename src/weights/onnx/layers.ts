@@ -8,8 +8,10 @@
 import { sizeOf } from '../../core/shape.ts';
 import { type HostTensor, host } from '../../core/tensor.ts';
 import { type Ordered, permuted } from '../../models/graph/channelsFirst.ts';
+import { samePadding } from '../samePadding.ts';
 import { latestOpset as latest, type OnnxNode, type OnnxOperator } from './node.ts';
 
+type Pair = [down: number, right: number];
 type Sides = [top: number, bottom: number, left: number, right: number];
 interface Window {
   readonly kernel: readonly [number, number];
@@ -38,15 +40,9 @@ function windowOf(node: OnnxNode, size: readonly number[], kernel: readonly numb
   if (pads.some((n) => n < 0)) node.refuse('negative pads');
   let padding: Sides = [pads[0]!, pads[2]!, pads[1]!, pads[3]!];
   if (auto === 'VALID') padding = [0, 0, 0, 0];
-  else if (auto === 'SAME_UPPER' || auto === 'SAME_LOWER') {
-    const sides = [0, 1].map((i) => {
-      const out = Math.ceil(size[i]! / stride[i]!);
-      const all = Math.max(0, (out - 1) * stride[i]! + reach[i]! - size[i]!);
-      const half = Math.floor(all / 2);
-      return auto === 'SAME_UPPER' ? [half, all - half] : [all - half, half];
-    });
-    padding = sides.flat() as Sides;
-  } else if (auto !== 'NOTSET') node.fail(`auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got ${auto}`);
+  else if (auto === 'SAME_UPPER' || auto === 'SAME_LOWER')
+    padding = samePadding(size as Pair, kernel as Pair, stride, dilation, auto === 'SAME_UPPER' ? 'behind' : 'before');
+  else if (auto !== 'NOTSET') node.fail(`auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got ${auto}`);
   const more = [0, 1].map((i) => {
     if (node.int('ceil_mode', 0) === 0 || auto === 'SAME_UPPER' || auto === 'SAME_LOWER') return 0;
     const [before, after] = [padding[2 * i]!, padding[2 * i + 1]!];

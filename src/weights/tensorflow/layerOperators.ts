@@ -6,6 +6,7 @@
  * Source: tensorflow/core/ops/nn_ops.cc; the fused operators of grappler's remapper and of tfjs-converter.
  */
 import type { Value } from '../../models/graph/builder.ts';
+import { samePadding } from '../samePadding.ts';
 import { fold } from './folding.ts';
 import { type Constant, constant, isConstant } from './wire.ts';
 import {
@@ -22,8 +23,10 @@ import {
   type Work,
 } from './work.ts';
 
+type Pair = readonly [down: number, right: number];
+
 /** [down, right] of an attribute of four numbers in NHWC. */
-function pairOf(work: Work, name: string): [number, number] {
+function pairOf(work: Work, name: string): Pair {
   const all = list(work, name);
   if (!all?.length) return [1, 1];
   const [n, h, w, c] = all;
@@ -32,7 +35,7 @@ function pairOf(work: Work, name: string): [number, number] {
 }
 
 /** [top, bottom, left, right] of a window. */
-function paddingOf(work: Work, x: Value, kernel: readonly number[], stride: readonly number[], dilation = [1, 1]) {
+function paddingOf(work: Work, x: Value, kernel: Pair, stride: Pair, dilation: Pair = [1, 1]) {
   const kind = work.node.attrs.get('padding')?.s;
   if (kind === 'VALID') return [0, 0, 0, 0] as const;
   if (kind === 'EXPLICIT') {
@@ -41,13 +44,9 @@ function paddingOf(work: Work, x: Value, kernel: readonly number[], stride: read
     return all.slice(2, 6) as unknown as readonly [number, number, number, number];
   }
   if (kind !== 'SAME') return unsupported(`padding ${kind ?? 'without a kind'}`);
-  const [top, bottom, left, right] = [0, 1].flatMap((i) => {
-    const size = x.shape[1 + i] ?? unsupported('takes no image');
-    const out = Math.ceil(size / stride[i]!);
-    const all = Math.max(0, (out - 1) * stride[i]! + (kernel[i]! - 1) * dilation[i]! + 1 - size);
-    return [Math.floor(all / 2), all - Math.floor(all / 2)];
-  });
-  return [top!, bottom!, left!, right!] as const;
+  const [, height, width] = x.shape;
+  if (height === undefined || width === undefined) return unsupported('takes no image');
+  return samePadding([height, width], kernel, stride, dilation);
 }
 
 /** A slope for each channel of the last axis, or one for all. */

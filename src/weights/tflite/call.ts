@@ -6,7 +6,7 @@
 import type { GraphBuilder } from '../../models/graph/builder.ts';
 import { Value } from '../../models/graph/builder.ts';
 import type { HostTensor } from '../safetensors.ts';
-import { samePadding } from './padding.ts';
+import { samePadding } from '../samePadding.ts';
 import { activations, paddings } from './schema.ts';
 
 /** A value of the graph, or a constant of the file. */
@@ -83,15 +83,10 @@ export class Call {
     if (!(sh > 0 && sw > 0 && dilation.every((d) => d > 0)))
       this.fail(`its strides are ${sh}, ${sw} and its dilations ${dilation}`);
     if (x.shape.length !== 4) this.fail(`it takes images [N, H, W, C], not [${x.shape}]`);
+    const [, h, w] = x.shape as [number, number, number];
+    const stride: [number, number] = [sh, sw];
     const same = this.option('padding') === paddings.same;
-    return {
-      stride: [sh, sw] as [number, number],
-      padding: (same ? samePadding(x.shape, kernel, [sh, sw], dilation) : [0, 0, 0, 0]) as [
-        number,
-        number,
-        number,
-        number,
-      ],
-    };
+    const none: ReturnType<typeof samePadding> = [0, 0, 0, 0];
+    return { stride, padding: same ? samePadding([h, w], kernel, stride, dilation) : none };
   }
 }

@@ -6,8 +6,8 @@
 import { ShapeError } from '../../core/errors.ts';
 import { sameShape, sizeOf } from '../../core/shape.ts';
 import type { Graph } from '../../models/graph/spec.ts';
+import { samePadding } from '../samePadding.ts';
 import { type Attrs, type Four, Lowerer, type Lowering, type Rule } from './lowering.ts';
-import { samePadding } from './padding.ts';
 import type { Program } from './program.ts';
 import { type BuiltinName, paddings } from './schema.ts';
 
@@ -144,7 +144,8 @@ function pool(n: Lowering): void {
   const [sh, sw] = n.attrs.stride as [number, number];
   const stride = { strideH: sh, strideW: sw };
   const none = padding.every((p) => p === 0);
-  const same = samePadding(n.shape(), kernel, [sh, sw]).every((p, i) => p === padding[i]);
+  const [, h, w] = n.shape() as Four;
+  const same = samePadding([h, w], kernel, [sh, sw]).every((p, i) => p === padding[i]);
   if (none || (same && !n.attrs.countIncludePad)) {
     n.last('AVERAGE_POOL_2D', [n.input()], { ...stride, ...filter, padding: none ? paddings.valid : paddings.same });
     return;
@@ -156,7 +157,6 @@ function pool(n: Lowering): void {
     n.last('AVERAGE_POOL_2D', [x], options);
     return;
   }
-  const [, h, w] = n.shape() as Four;
   const [, oh, ow] = n.outShape() as Four;
   const inside = (o: number, stride_: number, k: number, before: number, size: number) =>
     Math.min(o * stride_ - before + k, size) - Math.max(o * stride_ - before, 0);

@@ -10,7 +10,7 @@ import type { Shape } from '../../core/shape.ts';
 import { operatorOf } from '../../models/graph/network.ts';
 import { shapesOf } from '../../models/graph/shapes.ts';
 import type { Graph, GraphNode } from '../../models/graph/spec.ts';
-import { samePadding } from './padding.ts';
+import { samePadding } from '../samePadding.ts';
 import { fusedActivation, Program, type ProgramData } from './program.ts';
 import { type BuiltinName, paddings } from './schema.ts';
 
@@ -191,7 +191,8 @@ export class Lowering {
     const [sh, sw] = this.attrs.stride as [number, number];
     const options = { strideH: sh, strideW: sw, padding: paddings.valid as number };
     if (padding.every((p) => p === 0)) return { x: this.input(), options };
-    const same = samePadding(this.shape(), kernel, [sh, sw], dilation);
+    const [, h, w] = this.shape() as Four;
+    const same = samePadding([h, w], kernel, [sh, sw], dilation);
     if (same.every((p, i) => p === padding[i]))
       return { x: this.input(), options: { ...options, padding: paddings.same } };
     return { x: this.padded(this.input(), [[0, 0], padding.slice(0, 2), padding.slice(2), [0, 0]], value), options };
