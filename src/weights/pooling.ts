@@ -1,4 +1,4 @@
-/** Windows that end past the edge: what Caffe, MXNet and ncnn call full pooling, on this engine's pools. */
+/** Windows that end past the edge, on this engine's pools: ONNX's ceil_mode, and what Caffe, MXNet and ncnn call full pooling. */
 import { DataError } from '../core/errors.ts';
 import type { ChannelsFirst, Ordered } from '../models/graph/channelsFirst.ts';
 
@@ -10,8 +10,11 @@ export interface Pooling {
   readonly stride: Pair;
   /** [top, bottom, left, right]. */
   readonly padding: readonly [number, number, number, number];
-  /** The last window may end past the padding, so that every pixel is in one. */
-  readonly ceil: boolean;
+  /**
+   * The last window may end past the padding: so that every pixel is in one, or ('inside') only if it does not begin in the
+   * padding behind the image, as PyTorch and ONNX have it.
+   */
+  readonly ceil: 'never' | 'always' | 'inside';
   /**
    * What a mean is divided by: the pixels in the window; those and the padding; or the whole window, also where it ends past
    * the padding. Means nothing for 'max'.
@@ -19,9 +22,14 @@ export interface Pooling {
   readonly counts: 'pixels' | 'padding' | 'window';
 }
 
-/** How far windows over `length` pixels (padding included) end past them. */
-const past = (length: number, kernel: number, stride: number): number =>
-  Math.max(0, Math.ceil((length - kernel) / stride) * stride + kernel - length);
+/** How far the windows over `size` pixels end past the padding. */
+function past(size: number, [before, after]: Pair, kernel: number, stride: number, ceil: Pooling['ceil']): number {
+  if (ceil === 'never') return 0;
+  const room = size + before + after - kernel;
+  let steps = Math.ceil(room / stride);
+  if (ceil === 'inside' && steps * stride >= size + before) steps--;
+  return Math.max(0, steps * stride - room);
+}
 
 /** Pools a map [N, C, H, W]. */
 export function pool(
@@ -38,8 +46,8 @@ export function pool(
     );
   const [, , height, width] = x.shape as [number, number, number, number];
   const [top, bottom, left, right] = padding;
-  const down = ceil ? past(height + top + bottom, kernel[0], stride[0]) : 0;
-  const across = ceil ? past(width + left + right, kernel[1], stride[1]) : 0;
+  const down = past(height, [top, bottom], kernel[0], stride[0], ceil);
+  const across = past(width, [left, right], kernel[1], stride[1], ceil);
   const all = [top, bottom + down, left, right + across];
   if (kind === 'max') return graph.image('maxPool', x, { kernel, stride, padding: all }, path);
   const padded = counts === 'padding' && (down > 0 || across > 0) && padding.some((n) => n > 0);

@@ -133,7 +133,7 @@ function pooling(call: Call): Ordered {
       kernel,
       stride: attrs.pair('stride', 1),
       padding: [down, down, right, right],
-      ceil: convention === 'full',
+      ceil: convention === 'full' ? 'always' : 'never',
       counts: kind === 'sum' ? 'window' : counted ? 'padding' : 'pixels',
     },
     name,

@@ -232,7 +232,7 @@ function pooling({ graph, name, params, inputs }: Call): Ordered {
   if (mode > 3) unsupported(`padding of kind ${mode}`);
   if (mode >= 2) padding = samePadding(sidesOf(x), kernel, stride, undefined, mode === 2 ? 'behind' : 'before');
   const counts = params.whole(6) ? 'window' : 'pixels';
-  return pool(graph, x, { kind, kernel, stride, padding, ceil: mode === 0, counts }, name);
+  return pool(graph, x, { kind, kernel, stride, padding, ceil: mode === 0 ? 'always' : 'never', counts }, name);
 }
 
 /** Sizes are given w, h, c; 0 copies, -1 is the rest, -233 is no axis. */

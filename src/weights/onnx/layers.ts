@@ -1,13 +1,14 @@
 /**
  * ONNX operators with weights or windows: convolution, normalisation, dense layers, pools, resizing.
  *
- * The one idea: windows are given as the graph has them, [top, bottom, left, right], with what automatic padding and
- * rounding up add already in them.
+ * The one idea: windows are given as the graph has them, [top, bottom, left, right], with what automatic padding adds
+ * already in them.
  * Source: the operator definitions of the ONNX standard.
  */
 import { sizeOf } from '../../core/shape.ts';
 import { type HostTensor, host } from '../../core/tensor.ts';
 import { type Ordered, permuted } from '../../models/graph/channelsFirst.ts';
+import { pool as poolMap } from '../pooling.ts';
 import { samePadding } from '../samePadding.ts';
 import { latestOpset as latest, type OnnxNode, type OnnxOperator } from './node.ts';
 
@@ -18,8 +19,8 @@ interface Window {
   readonly stride: readonly [number, number];
   readonly dilation: readonly [number, number];
   readonly padding: Sides;
-  /** Rows and columns after the padding that only rounding up adds. */
-  readonly more: readonly [number, number];
+  /** The padding makes every pixel part of a window already. */
+  readonly same: boolean;
 }
 
 /** Kernel, stride, dilation and padding of a node over images of a size. */
@@ -33,7 +34,6 @@ function windowOf(node: OnnxNode, size: readonly number[], kernel: readonly numb
   };
   const stride = two('strides', 1);
   const dilation = two('dilations', 1);
-  const reach = [0, 1].map((i) => (kernel[i]! - 1) * dilation[i]! + 1);
   const auto = node.text('auto_pad', 'NOTSET');
   const pads = node.ints('pads') ?? [0, 0, 0, 0];
   if (pads.length !== 4 || pads.some((n) => !Number.isSafeInteger(n))) node.fail(`four pads, got [${pads.join(', ')}]`);
@@ -43,16 +43,7 @@ function windowOf(node: OnnxNode, size: readonly number[], kernel: readonly numb
   else if (auto === 'SAME_UPPER' || auto === 'SAME_LOWER')
     padding = samePadding(size as Pair, kernel as Pair, stride, dilation, auto === 'SAME_UPPER' ? 'behind' : 'before');
   else if (auto !== 'NOTSET') node.fail(`auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got ${auto}`);
-  const more = [0, 1].map((i) => {
-    if (node.int('ceil_mode', 0) === 0 || auto === 'SAME_UPPER' || auto === 'SAME_LOWER') return 0;
-    const [before, after] = [padding[2 * i]!, padding[2 * i + 1]!];
-    const room = size[i]! + before + after - reach[i]!;
-    let steps = Math.ceil(room / stride[i]!);
-    // A window that would begin in the padding behind the image is left out.
-    if (steps * stride[i]! >= size[i]! + before) steps--;
-    return Math.max(0, steps * stride[i]! - room);
-  });
-  return { kernel: kernel as [number, number], stride, dilation, padding, more: more as [number, number] };
+  return { kernel: kernel as [number, number], stride, dilation, padding, same: auto.startsWith('SAME') };
 }
 
 function conv(node: OnnxNode) {
@@ -213,28 +204,11 @@ function pool(node: OnnxNode): Ordered {
   if (node.outputs > 1) node.refuse('the indices of the largest');
   const w = windowOf(node, x.shape.slice(2), node.ints('kernel_shape') ?? node.fail('a kernel_shape'));
   if (w.dilation.some((d) => d !== 1)) node.refuse(`dilations [${w.dilation.join(', ')}]`);
-  const { kernel, stride } = w;
-  const own = w.padding;
-  const ceiled: Sides = [own[0], own[1] + w.more[0], own[2], own[3] + w.more[1]];
-  if (node.type === 'MaxPool') return node.graph.image('maxPool', x, { kernel, stride, padding: ceiled }, node.path);
-  const counted = node.int('count_include_pad', 0) !== 0;
-  // What rounding up adds is never counted: where padding is, it has to be there first.
-  if (counted && w.more.some((n) => n > 0)) {
-    const padded = node.graph.pad(
-      x,
-      [
-        [0, 0],
-        [0, 0],
-        [own[0], own[1]],
-        [own[2], own[3]],
-      ],
-      0,
-      node.path,
-    );
-    const padding: Sides = [0, w.more[0], 0, w.more[1]];
-    return node.graph.image('avgPool', padded, { kernel, stride, padding, countIncludePad: false }, node.path);
-  }
-  return node.graph.image('avgPool', x, { kernel, stride, padding: ceiled, countIncludePad: counted }, node.path);
+  const { kernel, stride, padding } = w;
+  const counts = node.int('count_include_pad', 0) === 0 ? 'pixels' : 'padding';
+  const ceil = node.int('ceil_mode', 0) === 0 || w.same ? 'never' : 'inside';
+  const kind = node.type === 'MaxPool' ? 'max' : 'avg';
+  return poolMap(node.graph, x, { kind, kernel, stride, padding, ceil, counts }, node.path);
 }
 
 /** Axes behind the channels. */
