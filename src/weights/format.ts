@@ -17,6 +17,9 @@ export interface WeightSource {
   beside(name: string): Promise<Uint8Array | undefined>;
 }
 
+/** A file's name without its folders, whichever way they are written. */
+export const fileName = (path: string): string => path.replace(/^.*[\\/]/s, '');
+
 /** What a file tells beside its numbers. */
 interface Told {
   /** What a user may want to know: an epoch, what was left out. */

@@ -13,7 +13,7 @@ import { type GraphNetwork, graphNetwork, withEmbedding } from '../models/graph/
 import type { FaceNetwork, Preprocessing } from '../models/network.ts';
 import { stateOf, variablesOf } from '../nn/module.ts';
 import { checkpointVersion } from './checkpoint.ts';
-import type { WeightFormat, WeightSource } from './format.ts';
+import { fileName, type WeightFormat, type WeightSource } from './format.ts';
 import { weightFormats } from './formats.ts';
 import { writeSafetensors } from './safetensors.ts';
 
@@ -50,15 +50,12 @@ export interface ImportedModel {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The file's name without its folders. */
-const baseName = (path: string): string => path.replace(/^.*[\\/]/, '');
-
 /** Bytes as a source, in a page or in memory; `others` are the files beside it, by name. */
 export const bytesSource = (
   name: string,
   bytes: Uint8Array,
   others: ReadonlyMap<string, Uint8Array> = new Map(),
-): WeightSource => ({ name, bytes: async () => bytes, beside: async (other) => others.get(baseName(other)) });
+): WeightSource => ({ name, bytes: async () => bytes, beside: async (other) => others.get(fileName(other)) });
 
 /**
  * The format of a file.
@@ -84,7 +81,7 @@ export async function importModel(source: WeightSource, options: ImportOptions =
   const { inputSize, preprocessing } = options;
   const format = options.format ? entryOf('format', weightFormats, options.format) : await formatOf(source);
   const file = await format.read(source, { inputSize });
-  const from = `${baseName(source.name)} (${format.name}`;
+  const from = `${fileName(source.name)} (${format.name}`;
   if (file.kind === 'graph') {
     for (const key of ['layout', 'architecture'] as const)
       if (options[key] !== undefined)

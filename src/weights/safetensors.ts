@@ -29,7 +29,7 @@ const readers: Record<string, { size: number; dtype: DType; get?: (v: DataView, 
   F64: { size: 8, dtype: 'f32', get: (v, at) => v.getFloat64(at, true) },
   F32: { size: 4, dtype: 'f32' },
   F16: { size: 2, dtype: 'f32', get: (v, at) => halfToFloat(v.getUint16(at, true)) },
-  BF16: { size: 2, dtype: 'f32', get: bfloat },
+  BF16: { size: 2, dtype: 'f32', get: (v, at) => bfloatToFloat(v.getUint16(at, true)) },
   I64: { size: 8, dtype: 'i32', get: (v, at) => Number(v.getBigInt64(at, true)) },
   I32: { size: 4, dtype: 'i32' },
   I8: { size: 1, dtype: 'i32', get: (v, at) => v.getInt8(at) },
@@ -69,8 +69,8 @@ export function floatToHalf(x: number): number {
 }
 
 /** A bfloat16 is the upper half of an f32. */
-function bfloat(v: DataView, at: number): number {
-  word.setUint32(0, v.getUint16(at, true) << 16);
+export function bfloatToFloat(bits: number): number {
+  word.setUint32(0, bits << 16);
   return word.getFloat32(0);
 }
 

@@ -10,7 +10,7 @@ import { DataError } from '../../core/errors.ts';
 import type { HostTensor } from '../../core/tensor.ts';
 import { Cursor } from '../cursor.ts';
 import { isMxnetParams } from '../magic.ts';
-import { halfToFloat, hostData } from '../safetensors.ts';
+import { bfloatToFloat, halfToFloat, hostData } from '../safetensors.ts';
 
 const version1 = 0xf993fac8;
 const version2 = 0xf993fac9;
@@ -33,15 +33,9 @@ const kinds: readonly (readonly [size: number, dtype: DType, get?: Get])[] = [
   [2, 'i32', (v, at) => v.getUint16(at, true)],
   [4, 'i32', (v, at) => v.getUint32(at, true)],
   [8, 'i32', (v, at) => Number(v.getBigUint64(at, true))],
-  [2, 'f32', bfloat],
+  [2, 'f32', (v, at) => bfloatToFloat(v.getUint16(at, true))],
 ];
 const storages = ['dense', 'row sparse', 'CSR sparse'];
-
-const word = new DataView(new ArrayBuffer(4));
-function bfloat(v: DataView, at: number): number {
-  word.setUint16(0, v.getUint16(at, true));
-  return word.getFloat32(0);
-}
 
 function readArray(file: Cursor, index: number): HostTensor {
   const what = `array ${index}`;

@@ -2,7 +2,7 @@
  * Reads MXNet's checkpoints: the symbol and its arrays, which lie beside one another, as a graph; arrays alone as a state.
  */
 import { DataError } from '../../core/errors.ts';
-import type { GraphFile, ImportedFile, ReadOptions, WeightSource } from '../format.ts';
+import { fileName, type GraphFile, type ImportedFile, type ReadOptions, type WeightSource } from '../format.ts';
 import { sizeNote, withInputSize } from '../inputSize.ts';
 import { isMxnetParams } from '../magic.ts';
 import { graphOfSymbol, planOf } from './graph.ts';
@@ -11,8 +11,6 @@ import { readSymbol } from './symbol.ts';
 
 /** Epochs looked for behind a symbol's name. */
 const mostEpoch = 300;
-
-const fileName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
 
 /** The arrays that lie beside a symbol: the earliest epoch. */
 async function paramsBeside(source: WeightSource): Promise<{ name: string; bytes: Uint8Array }> {

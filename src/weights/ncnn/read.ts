@@ -1,12 +1,10 @@
 /** Reads ncnn's networks: the layers and their numbers, which lie beside one another, as a graph. */
 import { DataError } from '../../core/errors.ts';
-import type { ImportedFile, ReadOptions, WeightSource } from '../format.ts';
+import { fileName, type ImportedFile, type ReadOptions, type WeightSource } from '../format.ts';
 import { sizeNote, withInputSize } from '../inputSize.ts';
 import { isNcnnParam } from '../magic.ts';
 import { checkLayers, graphOfLayers } from './graph.ts';
 import { type NcnnLayer, readParam } from './param.ts';
-
-const fileName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
 
 /** [height, width] of the first input, where its layer says. */
 function statedSize(layers: readonly NcnnLayer[]): readonly [number, number] | undefined {

@@ -6,7 +6,7 @@
  */
 import { DataError } from '../../core/errors.ts';
 import { broadcastShapes, broadcastStrides, type Shape, sizeOf, stridesOf } from '../../core/shape.ts';
-import { halfToFloat } from '../safetensors.ts';
+import { bfloatToFloat, halfToFloat } from '../safetensors.ts';
 import { dataTypes, type TensorProto } from './messages.ts';
 
 export type NumberType = 'float' | 'int' | 'bool';
@@ -56,7 +56,7 @@ const readers = new Map<number, { size: number; type: NumberType; get: (v: DataV
   [dataTypes.float, { size: 4, type: 'float', get: (v, at) => v.getFloat32(at, true) }],
   [dataTypes.double, { size: 8, type: 'float', get: (v, at) => v.getFloat64(at, true) }],
   [dataTypes.float16, { size: 2, type: 'float', get: (v, at) => halfToFloat(v.getUint16(at, true)) }],
-  [dataTypes.bfloat16, { size: 2, type: 'float', get: (v, at) => bfloat(v.getUint16(at, true)) }],
+  [dataTypes.bfloat16, { size: 2, type: 'float', get: (v, at) => bfloatToFloat(v.getUint16(at, true)) }],
   [dataTypes.int64, { size: 8, type: 'int', get: (v, at) => Number(v.getBigInt64(at, true)) }],
   [dataTypes.uint64, { size: 8, type: 'int', get: (v, at) => Number(v.getBigUint64(at, true)) }],
   [dataTypes.int32, { size: 4, type: 'int', get: (v, at) => v.getInt32(at, true) }],
@@ -67,13 +67,6 @@ const readers = new Map<number, { size: number; type: NumberType; get: (v: DataV
   [dataTypes.uint8, { size: 1, type: 'int', get: (v, at) => v.getUint8(at) }],
   [dataTypes.bool, { size: 1, type: 'bool', get: (v, at) => (v.getUint8(at) ? 1 : 0) }],
 ]);
-
-const word = new DataView(new ArrayBuffer(4));
-/** A bfloat16 is the upper half of a float32. */
-function bfloat(bits: number): number {
-  word.setUint32(0, bits << 16);
-  return word.getFloat32(0);
-}
 
 /** What a Cast to an element type makes: undefined for types that are no numbers. */
 export const numberTypeOf = (dataType: number | undefined): NumberType | undefined => readers.get(dataType ?? 0)?.type;
@@ -114,7 +107,8 @@ export function readTensor(
     }
     return made(data);
   }
-  const half = t.dataType === dataTypes.float16 ? halfToFloat : t.dataType === dataTypes.bfloat16 ? bfloat : undefined;
+  const half =
+    t.dataType === dataTypes.float16 ? halfToFloat : t.dataType === dataTypes.bfloat16 ? bfloatToFloat : undefined;
   const values: ArrayLike<number> | undefined =
     t.dataType === dataTypes.float
       ? t.floatData

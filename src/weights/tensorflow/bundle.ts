@@ -13,7 +13,7 @@ import { crc32c } from '../../core/crc32c.ts';
 import { DataError } from '../../core/errors.ts';
 import { showShape } from '../../core/shape.ts';
 import type { HostTensor } from '../../core/tensor.ts';
-import type { StateFile, WeightSource } from '../format.ts';
+import { fileName, type StateFile, type WeightSource } from '../format.ts';
 import { readSortedTable, unmasked } from './sortedTable.ts';
 import { asHostTensor } from './state.ts';
 import { elements, fields, fromBytes, int64, shapeProto, typeName } from './wire.ts';
@@ -42,8 +42,6 @@ export async function readCheckpoint(source: WeightSource): Promise<StateFile> {
   const name = source.name === prefix ? prefix : index;
   return readIndex(bytes, { name, bytes: () => source.bytes(), beside: (other) => source.beside(other) }, prefix);
 }
-
-const fileName = (path: string) => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
 
 async function besides(source: WeightSource, name: string): Promise<Uint8Array> {
   const bytes = await source.beside(fileName(name));

@@ -8,7 +8,7 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import type { Shape } from '../../core/shape.ts';
 import { sizeOf } from '../../core/shape.ts';
-import { halfToFloat } from '../safetensors.ts';
+import { bfloatToFloat, halfToFloat } from '../safetensors.ts';
 
 /** Goes over the fields of a message; those that `visit` does not take (false) are skipped. */
 export function fields(
@@ -78,7 +78,7 @@ export const elements: Readonly<
   float: { size: 4, kind: 'float', get: (v, at) => v.getFloat32(at, true) },
   double: { size: 8, kind: 'float', get: (v, at) => v.getFloat64(at, true) },
   half: { size: 2, kind: 'float', get: (v, at) => halfToFloat(v.getUint16(at, true)) },
-  bfloat16: { size: 2, kind: 'float', get: (v, at) => bfloat(v.getUint16(at, true)) },
+  bfloat16: { size: 2, kind: 'float', get: (v, at) => bfloatToFloat(v.getUint16(at, true)) },
   int32: { size: 4, kind: 'int', get: (v, at) => v.getInt32(at, true) },
   uint32: { size: 4, kind: 'int', get: (v, at) => v.getUint32(at, true) },
   int64: { size: 8, kind: 'int', get: (v, at) => Number(v.getBigInt64(at, true)) },
@@ -89,12 +89,6 @@ export const elements: Readonly<
   uint8: { size: 1, kind: 'int', get: (v, at) => v.getUint8(at) },
   bool: { size: 1, kind: 'bool', get: (v, at) => +(v.getUint8(at) !== 0) },
 };
-
-const word = new DataView(new ArrayBuffer(4));
-function bfloat(bits: number): number {
-  word.setUint32(0, bits << 16);
-  return word.getFloat32(0);
-}
 
 /**
  * Numbers known while importing. Whole numbers are doubles; NaN among them is a size that goes with the number of images,
@@ -185,7 +179,7 @@ export function tensorProto(message: Uint8Array, repeats: (elements: number) => 
   if (n > values.length) repeats(n - values.length);
   if (type === 'half' || type === 'bfloat16')
     values.forEach((bits, i) => {
-      values[i] = type === 'half' ? halfToFloat(bits & 0xffff) : bfloat(bits & 0xffff);
+      values[i] = type === 'half' ? halfToFloat(bits & 0xffff) : bfloatToFloat(bits & 0xffff);
     });
   const data = element.kind === 'float' ? new Float32Array(n) : new Float64Array(n);
   if (n > 0 && values.length > 0) {

@@ -10,17 +10,12 @@ import { DataError } from '../../core/errors.ts';
 import { sizeOf } from '../../core/shape.ts';
 import { type NumberKind, numberKinds } from '../npy.ts';
 import { type PickleContext, PickleObject, pickleKind } from '../pickle.ts';
-import { type HostTensor, hostData } from '../safetensors.ts';
+import { bfloatToFloat, type HostTensor, hostData } from '../safetensors.ts';
 
-const word = new DataView(new ArrayBuffer(4));
-/** A bfloat16 is the upper half of an f32. */
 const bfloat: NumberKind = {
   size: 2,
   dtype: 'f32',
-  get(v, at, little) {
-    word.setUint32(0, v.getUint16(at, little) << 16);
-    return word.getFloat32(0);
-  },
+  get: (v, at, little) => bfloatToFloat(v.getUint16(at, little)),
 };
 const { f2, f4, f8, i1, i2, i4, i8, u1, u2, u4, u8, b1 } = numberKinds as Required<typeof numberKinds>;
 
