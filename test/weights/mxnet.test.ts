@@ -83,6 +83,19 @@ describe('files', () => {
     expect(made).not.toHaveProperty('preprocessing');
     expect(made.notes).toEqual([]);
   });
+  it('divide by the temperature of a softmax', async () => {
+    const nodes = [
+      { op: 'null', name: 'data', inputs: [] },
+      { op: 'softmax', name: 's', attrs: { axis: '1', temperature: '2' }, inputs: [[0, 0]] },
+    ];
+    const symbol = { nodes, heads: [[1, 0]] } as unknown as Case['symbol'];
+    const file = await read({ ...first, symbol }, 'm-0000.params', [4, 4]);
+    const made = file.kind === 'graph' ? file.graph.spec.nodes : [];
+    expect(made.map((n) => [n.op, n.attrs.value])).toEqual([
+      ['div', 2],
+      ['softmax', undefined],
+    ]);
+  });
   it('give layers their names, and trained and fixed numbers their kind', async () => {
     const network = networkOfFile(await read(first, 'm-symbol.json', [8, 8]));
     const names = variablesOf(network).map((v) => v.name);

@@ -228,8 +228,11 @@ const clip: Operator = (call) =>
   each('clamp', call, { min: call.attrs.number('a_min'), max: call.attrs.number('a_max') });
 const dropout: Operator = (call) => each('dropout', call, { rate: call.attrs.number('p', 0.5) });
 const concat: Operator = ({ graph, attrs, inputs, name }) => graph.concat(inputs, attrs.number('dim', 1), name);
-const softmax: Operator = ({ graph, attrs, inputs, name }) =>
-  graph.along('softmax', inputs[0]!, attrs.number('axis', -1), {}, name);
+function softmax({ graph, attrs, inputs, name }: Call): Ordered {
+  const temperature = attrs.number('temperature', 1);
+  const x = temperature === 1 ? inputs[0]! : graph.unary('div', inputs[0]!, { value: temperature });
+  return graph.along('softmax', x, attrs.number('axis', -1), {}, name);
+}
 const expandDims: Operator = ({ graph, attrs, inputs }) => {
   const { shape } = inputs[0]!;
   const axis = attrs.number('axis');

@@ -86,6 +86,10 @@ const rsqrt: Handler = (work) =>
 const squaredDifference: Handler = (work) =>
   work.builder.apply('square', [binary('sub')(work) as Value], {}, work.node.name);
 
+/** Division by known numbers, none of them 0: what is 0 for a divisor of 0 is no division here. */
+const divNoNan: Handler = (work) =>
+  known(work, 1, 'divisor').data.includes(0) ? unsupported('a divisor is 0') : binary('div')(work);
+
 /** Numbers as they are: the engine's values are all float32. */
 const cast: Handler = (work) => {
   const type = work.node.attrs.get('DstT')?.type;
@@ -153,7 +157,7 @@ export const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ['Mul', binary('mul')],
   ['RealDiv', binary('div')],
   ['Div', binary('div')],
-  ['DivNoNan', binary('div')],
+  ['DivNoNan', divNoNan],
   ['Maximum', binary('max')],
   ['Minimum', binary('min')],
   ['Pow', binary('pow')],

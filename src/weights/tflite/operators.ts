@@ -189,6 +189,7 @@ const stridedSlice: Convert = (c) => {
   }
   if (x.shape.length !== 1) return c.fail(`it cuts a constant of ${x.shape.length} axes`);
   const [start, stop, by] = parts[0]!;
+  if (!(by > 0)) c.fail(`it takes a constant in steps of ${by}`);
   const kept = Array.from(x.data).filter((_, i) => i >= start && i < stop && (i - start) % by === 0);
   return host(Int32Array.from(kept), left([kept.length]));
 };
@@ -256,13 +257,14 @@ const pack: Convert = (c) => {
 };
 /** Stands for numbers stored in fewer bits; here all are float32. */
 const asItIs: Convert = (c) => c.operand(0);
-/** Between kinds of floating-point numbers, and of constants; else numbers would be cut off. */
+/** Between kinds of floating-point numbers, and of constants, which are cut off to whole ones here. */
 const cast: Convert = (c) => {
   const x = c.operand(0);
   const to = c.option('to');
   if (isValue(x) && to !== tensorTypes.f32 && to !== tensorTypes.f16)
     c.fail(`it turns numbers to ${typeNames[to] ?? to}`);
-  return x;
+  const whole = !isValue(x) && x.dtype === 'f32' && (to === tensorTypes.i32 || to === tensorTypes.i64);
+  return whole ? host(Int32Array.from(x.data, Math.trunc), x.shape) : x;
 };
 const reciprocalRoot: Convert = (c) => {
   const root = c.builder.apply('sqrt', [c.value(0)], {}, `${c.path}.sqrt`);

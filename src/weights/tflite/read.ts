@@ -151,7 +151,7 @@ function inputShape(file: TfliteFile, i: number, inputSize: ReadOptions['inputSi
         ? size
         : file.fail(
             `the input's shape [${shapeSignature.length ? shapeSignature : shape}] is open`,
-            'Say which: --inputSize 112x112.',
+            'Say which: --input 112x112.',
           ))
     );
   });

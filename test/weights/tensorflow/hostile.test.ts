@@ -103,6 +103,13 @@ describe('what is refused', () => {
     ];
     expect(() => given(nodes)).toThrow(/c \(Conv2D\): data_format NCHW: only NHWC is read/);
   });
+  test('division that is 0 where the divisor is', () => {
+    const zero = node('zero', 'Const', [], { value: { tensor: constant('float', [], [0]) } });
+    const two = node('two', 'Const', [], { value: { tensor: constant('float', [], [2]) } });
+    expect(() => given([zero, node('y', 'DivNoNan', ['x', 'zero'])])).toThrow(/y \(DivNoNan\): a divisor is 0/);
+    expect(() => given([node('y', 'DivNoNan', ['x', 'x'])])).toThrow(/divisor is not constant/);
+    expect(given([two, node('y', 'DivNoNan', ['x', 'two'])]).graph.spec.nodes[0]!.op).toBe('div');
+  });
   test('loops', () => {
     const nodes = [
       node('enter', 'Enter', ['x']),

@@ -6,8 +6,9 @@ import { DataError } from '../../../src/core/errors.ts';
 import { host } from '../../../src/core/tensor.ts';
 import { GraphBuilder } from '../../../src/models/graph/builder.ts';
 import { writeFlat } from '../../../src/weights/tflite/flat.ts';
+import { convert } from '../../../src/weights/tflite/operators.ts';
 import { readTflite } from '../../../src/weights/tflite/read.ts';
-import { fileIdentifier, modelTable } from '../../../src/weights/tflite/schema.ts';
+import { fileIdentifier, modelTable, tensorTypes } from '../../../src/weights/tflite/schema.ts';
 import { writeTflite, writeTfliteInt8 } from '../../../src/weights/tflite/write.ts';
 import { fuzz } from '../../helpers/fuzz.ts';
 import { noise } from './agree.ts';
@@ -174,4 +175,29 @@ test('every operator that is not read is named, with how many there are', () => 
   expect(() => read(file)).toThrow(
     'm.tflite: expected operators that are read, got\n  TRANSPOSE_CONV (2)\n  CUSTOM (Convolve) (1)\n  operator 200 (1)\n',
   );
+});
+
+test('arithmetic on constants is done as the file means it, or refused', () => {
+  const fail = (what: string): never => {
+    throw new DataError(what);
+  };
+  const numbers = host(Float32Array.of(2.7, -2.7), [2]);
+  const at = (...values: number[]) => host(Int32Array.from(values), [values.length]);
+  const context = { builder: new GraphBuilder(), path: 'c', count: 1, fail };
+  const [cut] = convert('CAST', { ...context, inputs: [numbers], options: { to: tensorTypes.i32 } });
+  expect(cut).toEqual(at(2, -2));
+  const sliced = (step: number) =>
+    convert('STRIDED_SLICE', { ...context, inputs: [at(5, 6, 7), at(0), at(3), at(step)], options: {} });
+  expect(sliced(2)).toEqual([at(5, 7)]);
+  expect(() => sliced(-1)).toThrow('it takes a constant in steps of -1');
+});
+
+test('an input of open size names the option that gives it', () => {
+  const tensors = [{ shape: [1, 1, 1, 3], shapeSignature: [1, -1, -1, 3], type: 0, name: 'x' }];
+  const bytes = writeFlat(
+    { version: 3, subgraphs: [{ tensors, inputs: [0], outputs: [0] }], buffers: [{}] },
+    modelTable,
+    fileIdentifier,
+  );
+  expect(() => read(bytes)).toThrow(/shape \[1,-1,-1,3\] is open\n.*--input 112x112/);
 });
