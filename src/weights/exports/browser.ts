@@ -43,7 +43,8 @@ function parts({ graph, network, metadata, half, name, threshold }: ExportContex
     height,
     threshold,
   };
-  return { info: JSON.stringify(info), weights: base64(bytes) };
+  // No text of a model's file ends a script or opens a comment in a page.
+  return { info: JSON.stringify(info).replaceAll('<', '\\u003c'), weights: base64(bytes) };
 }
 
 const glue = (engine: string, { info, weights }: ReturnType<typeof parts>): string => `${engine.trim()}
