@@ -580,4 +580,3 @@ export const loadSplat = load(mkV, (o) => o.simd(0x09), 2);
 export const loadWideU8 = load(mkV, (o) => o.simd(0x02), 0);
 /** One 32-bit word in lane 0, zeros above (four u8 pixels). */
 export const loadWord = load(mkV, (o) => o.simd(0x5c), 2);
-export const loadAtomic = load(mkI, (o) => o.u8(0xfe, 0x10), 2);
