@@ -12,7 +12,6 @@ import type { Device } from '../device/device.ts';
 import * as E from '../expr/nodes.ts';
 import type { RgbImage } from '../image/jpeg.ts';
 import type { FaceNetwork, PerColour, Preprocessing } from '../models/network.ts';
-import { freeVariables } from '../nn/module.ts';
 import { elementwise } from '../ops/pointwise.ts';
 import { auc, roc } from './metrics.ts';
 import { unitRows } from './verification.ts';
@@ -143,7 +142,6 @@ export async function detectPreprocessing(
     }
   } finally {
     run.dispose();
-    freeVariables(network, device);
   }
   return trials.sort((a, b) => b.separation - a.separation);
 }
