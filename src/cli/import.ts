@@ -17,7 +17,9 @@ import { writeAtomically } from '../train/checkpointFile.ts';
 import { fileSource } from '../train/modelFile.ts';
 import { weightFormats } from '../weights/formats.ts';
 import { type ImportedModel, importModel, modelBytes, unknownPreparation } from '../weights/import.ts';
+import { layouts } from '../weights/layouts/index.ts';
 import { errorBar } from './bar.ts';
+import { columns } from './columns.ts';
 import { addDeviceOptions, type DeviceChoice, openDevice } from './device.ts';
 import { type Picture, picturesOf } from './faces.ts';
 import { described, oneOf } from './options.ts';
@@ -235,9 +237,10 @@ export function register(program: Command): void {
     .option('--detect-preprocessing <dir>', 'try the usual preparations on aligned pictures in a folder per person')
     .option('--overwrite', 'replace the file that is there')
     .option('--json', 'format, architecture, preprocessing, missing, unexpected, notes, trials as JSON')
-    .addHelpText(
-      'after',
-      `\nFormats:\n${weightFormats.map((f) => `  ${`${f.name} (${f.endings.join(', ')})`.padEnd(40)}${f.means}`).join('\n')}`,
-    );
+    .addHelpText('after', () => {
+      const known = weightFormats.map((f) => [f.name, `${f.means} (${f.endings.join(', ')})`] as const);
+      const named = layouts.map((l) => [l.name, `${l.means} (${l.project})`] as const);
+      return `\nFormats:\n${columns(known)}\n\nLayouts of states:\n${columns(named)}`;
+    });
   addDeviceOptions(command).action(run);
 }
