@@ -241,7 +241,7 @@ export {
 } from './weights/import.ts';
 export { int8Bytes } from './weights/int8.ts';
 export { layouts, networkFromState, type StateOptions, type StateReport } from './weights/layouts/index.ts';
-export { type NcnnFiles, writeNcnn } from './weights/ncnnWrite.ts';
+export { type NcnnFiles, writeNcnn } from './weights/ncnn/write.ts';
 export {
   describeNpy,
   type MatrixRows,

@@ -1,6 +1,6 @@
 /**
  * ncnn's files: `NAME.param`, the layers as text (or `.param.bin`), and `NAME.bin`, their numbers. Either names both. What
- * reads them is loaded when one comes; it is in ncnn/. ncnnWrite.ts writes them.
+ * reads them is loaded when one comes; it is in ncnn/. ncnn/write.ts writes them.
  */
 import type { WeightFormat } from './format.ts';
 import { isNcnnBin, isNcnnParam } from './magic.ts';

@@ -58,7 +58,7 @@ it('bundles for the browser without Node modules, and only what is used', async 
 
 /** What reads and writes other programs' files, and the libraries that only these need. */
 const heavy =
-  /src\/weights\/(torch|mxnet|ncnn|mtcnn|keras|tensorflow|tflite|onnx|layouts)\/(?!(checkpoint|frozenGraph|tfjs)\.js$)|weights\/(pickle|npy|npz|zip|ncnnWrite)|src\/quant\/|node_modules\/(jsfive|flatbuffers|@bufbuild|@zip\.js)/;
+  /src\/weights\/(torch|mxnet|ncnn|mtcnn|keras|tensorflow|tflite|onnx|layouts)\/(?!(checkpoint|frozenGraph|tfjs)\.js$)|weights\/(pickle|npy|npz|zip)|src\/quant\/|node_modules\/(jsfive|flatbuffers|@bufbuild|@zip\.js)/;
 
 // Measured: 72.8, 128.0 and 96.6 kB; ONNX's reader 23.6.
 it.each([

@@ -12,8 +12,9 @@ import { graphNetwork } from '../../src/models/graph/network.ts';
 import type { Graph } from '../../src/models/graph/spec.ts';
 import { traced } from '../../src/models/graph/traced.ts';
 import { mxnetFormat } from '../../src/weights/mxnet.ts';
+import { floatText } from '../../src/weights/ncnn/lines.ts';
+import { writeNcnn } from '../../src/weights/ncnn/write.ts';
 import { ncnnFormat } from '../../src/weights/ncnn.ts';
-import { floatText, writeNcnn } from '../../src/weights/ncnnWrite.ts';
 import {
   base64,
   embedGolden,

@@ -7,7 +7,7 @@ export const ncnnTarget: ExportTarget = {
   endings: ['.param'],
   prepares: true,
   async write(context) {
-    const { writeNcnn } = await import('../ncnnWrite.ts');
+    const { writeNcnn } = await import('../ncnn/write.ts');
     const { param, bin } = writeNcnn(deployed(context));
     const base = context.name.replace(/\.param$/i, '');
     return {

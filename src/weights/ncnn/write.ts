@@ -6,14 +6,14 @@
  * weight's rows move instead. ncnn lets one layer read a value: for others there are Splits.
  * Source: ncnn's docs/developer-guide/operators.md and its plain implementations.
  */
-import { UsageError } from '../core/errors.ts';
-import { type Shape, sizeOf } from '../core/shape.ts';
-import { type HostTensor, host } from '../core/tensor.ts';
-import { permuted } from '../models/graph/channelsFirst.ts';
-import { operatorOf } from '../models/graph/network.ts';
-import { shapesOf } from '../models/graph/shapes.ts';
-import type { Graph, GraphNode } from '../models/graph/spec.ts';
-import { ncnnMagic } from './magic.ts';
+import { UsageError } from '../../core/errors.ts';
+import { type Shape, sizeOf } from '../../core/shape.ts';
+import { type HostTensor, host } from '../../core/tensor.ts';
+import { permuted } from '../../models/graph/channelsFirst.ts';
+import { operatorOf } from '../../models/graph/network.ts';
+import { shapesOf } from '../../models/graph/shapes.ts';
+import type { Graph, GraphNode } from '../../models/graph/spec.ts';
+import { floatText, type Line, textOf } from './lines.ts';
 
 export interface NcnnFiles {
   /** What `NAME.param` holds. */
@@ -31,14 +31,6 @@ interface Held {
   readonly blob: string;
   readonly given?: HostTensor;
   readonly map?: Held;
-}
-
-interface Line {
-  readonly type: string;
-  readonly name: string;
-  inputs: string[];
-  outputs: string[];
-  readonly params: string;
 }
 
 const unaries: Readonly<Record<string, number>> = {
@@ -69,16 +61,6 @@ const reductions: Readonly<Record<string, number>> = {
 };
 /** New orders of a map's axes, from the last to the first, by ncnn's number. */
 const orders = ['WHC', 'HWC', 'WCH', 'CWH', 'HCW', 'CHW'];
-
-/** The shortest text of a float32 that ncnn takes for a float. */
-export function floatText(value: number): string {
-  const x = Math.fround(value);
-  for (let digits = 1; digits <= 9; digits++) {
-    const text = x.toExponential(digits);
-    if (Math.fround(Number(text)) === x) return text;
-  }
-  return x.toExponential(9);
-}
 
 class Writer {
   private readonly graph: Graph;
@@ -475,69 +457,14 @@ class Writer {
       name,
       blob: this.blob(this.values.get(value)!),
     }));
-    const lines = split(this.lines, outputs);
-    const width = Math.max(...lines.map((l) => l.type.length));
-    const blobs = lines.reduce((sum, l) => sum + l.outputs.length, 0);
-    const text = lines.map(({ type, name, inputs, outputs: made, params }) =>
-      [type.padEnd(width), name.padEnd(24), inputs.length, made.length, ...inputs, ...made, params].join(' ').trimEnd(),
-    );
     const bin = new Uint8Array(this.bin.reduce((sum, b) => sum + b.length, 0));
     let at = 0;
     for (const b of this.bin) {
       bin.set(b, at);
       at += b.length;
     }
-    return { param: `${[ncnnMagic, `${lines.length} ${blobs}`, ...text].join('\n')}\n`, bin };
+    return { param: textOf(this.lines, outputs), bin };
   }
-}
-
-/** Puts a Split behind each value that several read, and gives the outputs their names. */
-function split(lines: readonly Line[], outputs: readonly { name: string; blob: string }[]): Line[] {
-  const taken = new Set(lines.flatMap((l) => l.outputs));
-  const unique = (wanted: string) => {
-    let out = wanted.replace(/\s+/g, '_');
-    for (let i = 1; taken.has(out); i++) out = `${wanted}_${i}`;
-    taken.add(out);
-    return out;
-  };
-  const readers = new Map<string, ((name: string) => void)[]>();
-  const read = (blob: string, rename: (name: string) => void) => {
-    readers.set(blob, [...(readers.get(blob) ?? []), rename]);
-  };
-  for (const line of lines)
-    for (const [i, blob] of line.inputs.entries())
-      read(blob, (name) => {
-        line.inputs[i] = name;
-      });
-  const wanted = new Map<string, string[]>();
-  for (const { name, blob } of outputs) wanted.set(blob, [...(wanted.get(blob) ?? []), name]);
-  return lines.flatMap((line) => {
-    const made: Line[] = [line];
-    for (const [i, blob] of line.outputs.entries()) {
-      const others = readers.get(blob) ?? [];
-      const named = wanted.get(blob) ?? [];
-      if (others.length + named.length < 2 && line.type !== 'Input') {
-        if (named[0] !== undefined && named[0] !== blob) line.outputs[i] = unique(named[0]);
-      } else if (others.length + named.length > 1 || named.length) {
-        if (named[0] === blob) {
-          line.outputs[i] = unique(`${blob}_all`);
-          taken.delete(blob);
-        }
-        const copies = [...others.map((_, k) => unique(`${blob}_splitncnn_${k}`)), ...named.map(unique)];
-        others.forEach((rename, k) => {
-          rename(copies[k]!);
-        });
-        made.push({
-          type: 'Split',
-          name: unique(`split_${blob}`),
-          inputs: [line.outputs[i]!],
-          outputs: copies,
-          params: '',
-        });
-      }
-    }
-    return made;
-  });
 }
 
 /**
