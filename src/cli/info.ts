@@ -1,6 +1,6 @@
 /**
- * `facegrad info`: parameters, multiply-adds and activation memory of a network, layer by layer; of a weights file also
- * where it is from. Takes every option of every network, as the registry describes them.
+ * `facegrad info`: parameters, multiply-adds and activation memory of a network, layer by layer; of a weights file, or another
+ * program's model, also where it is from. Takes every option of every network, as the registry describes them.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -8,14 +8,14 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { nearest, showOption } from '../core/options.ts';
 import { shapesOf } from '../models/graph/shapes.ts';
-import { architectureOf, architectures, create, models, networkOf } from '../models/index.ts';
+import { architectureOf, architectures, create, models } from '../models/index.ts';
 import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
-import { loadState, variablesOf } from '../nn/module.ts';
 import { int8Architecture, int8NetworkOf } from '../quant/file.ts';
 import { Int8Network } from '../quant/network.ts';
 import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
+import { isOwn, readModel } from './model.ts';
 import { count, print, printJson, size } from './output.ts';
 import { storedThreshold } from './threshold.ts';
 import { networkOptions } from './words.ts';
@@ -50,11 +50,12 @@ async function describe(model: string, words: readonly string[]): Promise<Descri
   const bytes = await readFile(model).catch((e) => {
     throw ioError(`reading weights ${model}`, e);
   });
-  const { tensors, metadata } = parseCheckpoint(bytes, model);
-  if (metadata.architecture === int8Architecture) return { network: int8NetworkOf(tensors, metadata, model), metadata };
-  const network = networkOf(metadata, model);
-  loadState(variablesOf(network), tensors, model, { allowExtra: true });
-  return { network, metadata };
+  if (isOwn(bytes)) {
+    const { tensors, metadata } = parseCheckpoint(bytes, model);
+    if (metadata.architecture === int8Architecture)
+      return { network: int8NetworkOf(tensors, metadata, model), metadata };
+  }
+  return readModel(model);
 }
 
 const millions = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : count(n));

@@ -18,7 +18,7 @@ export interface OpenModel {
 }
 
 /** Whether a file is this program's own, by the header of its safetensors. */
-function isOwn(bytes: Uint8Array): boolean {
+export function isOwn(bytes: Uint8Array): boolean {
   if (bytes.length < 9 || bytes[8] !== 0x7b) return false;
   const header = new TextDecoder().decode(
     bytes.subarray(8, 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)),

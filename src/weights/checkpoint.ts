@@ -21,12 +21,17 @@ export interface Checkpoint {
  * facegrad
  */
 export function parseCheckpoint(bytes: Uint8Array, source: string): Checkpoint {
+  // The header is JSON, which begins behind the 8 bytes of its length.
+  if (bytes.length > 8 && bytes[8] !== 0x7b)
+    throw new DataError(
+      `${source}: expected weights that facegrad wrote (safetensors), got another kind of file.\nTo use another program's weights, import them: facegrad import FILE --out model.safetensors.`,
+    );
   const { tensors, metadata } = readSafetensors(bytes, source);
   const { format, version, ...rest } = metadata;
   if (format !== 'facegrad') {
     throw new DataError(
       `${source}: expected format facegrad, came ${format === undefined ? 'a safetensors file without one' : format}.\n` +
-        "To use another program's weights, import them; to resume, give a file that facegrad wrote.",
+        "To use another program's weights, import them (facegrad import FILE --out model.safetensors); to resume, give a file that facegrad wrote.",
     );
   }
   const number = /^[1-9]\d*$/.test(version ?? '') ? Number(version) : Number.NaN;

@@ -114,6 +114,11 @@ describe('a graph', () => {
     expect(open.stdout).toContain('note: it gives map [15, 15, 4], mean [4]: the first, as it lies');
     const said = await facegrad(['import', at('map.onnx'), '--mean', '127.5']);
     expect(said.stdout).not.toContain('does not say how its pictures are prepared');
+    const told = await facegrad(['info', at('map.onnx')]);
+    expect(told.stdout).toMatch(/^graph: 108 parameters/m);
+    const used = await facegrad(['embed', '--weights', at('map.onnx'), at('people'), '--out', at('x.npy')]);
+    expect(used.code).toBe(1);
+    expect(used.stderr).toMatch(/another kind of file\.\n.*facegrad import FILE --out model\.safetensors/);
     const named = await facegrad(['import', at('map.onnx'), '--layout', 'iresnet']);
     expect(named.code).toBe(2);
     expect(named.stderr).toMatch(/expected no layout, got 'iresnet': a onnx file holds its network/);
