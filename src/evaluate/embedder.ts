@@ -170,9 +170,9 @@ export function embedderOf(
   const embed = async (images: readonly FaceImage[], { mirrored = false, onProgress }: EmbedOptions) => {
     const out = new Float32Array(images.length * size);
     for (let from = 0; from < images.length; ) {
-      const n = Math.min(maxBatch, images.length - from);
+      const n = Math.min(network.batch ?? maxBatch, images.length - from);
       // Rows that only fill up would count in a batch's moments.
-      const rows = batchStatistics ? n : bucket(n, maxBatch);
+      const rows = network.batch ?? (batchStatistics ? n : bucket(n, maxBatch));
       const batch = new Uint8Array(rows * pixels);
       for (let i = 0; i < n; i++) place(batch, i * pixels, images[from + i]!, mirrored);
       const { embeddings } = await run({ images: host(batch, [rows, height, width, 3]) });

@@ -118,7 +118,7 @@ export async function detectPreprocessing(
     }),
     { device },
   );
-  const inRgb = batchesOf(images, own.inputSize);
+  const inRgb = batchesOf(images, own.inputSize, network.batch ?? 16);
   const inBgr = inRgb.map(swapped);
   const trials: PreprocessingTrial[] = [];
   try {
@@ -146,10 +146,12 @@ export async function detectPreprocessing(
   return trials.sort((a, b) => b.separation - a.separation);
 }
 
-const batchSize = 16;
-
 /** Images of the network's size in batches, the last one filled up. */
-function batchesOf(images: readonly RgbImage[], [height, width]: readonly [number, number]): HostTensor[] {
+function batchesOf(
+  images: readonly RgbImage[],
+  [height, width]: readonly [number, number],
+  batchSize: number,
+): HostTensor[] {
   const bytes = 3 * height * width;
   const wrong = images.find((i) => i.width !== width || i.height !== height || i.data.length !== bytes);
   if (wrong)

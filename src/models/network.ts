@@ -41,6 +41,8 @@ export interface FaceNetwork extends Module {
   readonly options: Readonly<Record<string, unknown>> & { readonly embeddingSize: number };
   /** Its own until training or a checkpoint says otherwise. */
   preprocessing: Preprocessing;
+  /** The only number of images that it takes at once, where there is one. */
+  readonly batch?: number | undefined;
 }
 
 /** Options that every network here has, with the embedding size and the input size that are usual for it. */

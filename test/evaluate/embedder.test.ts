@@ -6,6 +6,8 @@ import { ReferenceDevice } from '../../src/device/reference.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
 import { embedderOf, type FaceImage, loadEmbedder } from '../../src/evaluate/embedder.ts';
 import { alignFace } from '../../src/image/align.ts';
+import { graphNetwork } from '../../src/models/graph/network.ts';
+import { traced } from '../../src/models/graph/traced.ts';
 import { preprocess } from '../../src/models/network.ts';
 import { loadState, stateOf, variablesOf } from '../../src/nn/module.ts';
 import { noiseImages, tinyNetwork, weightsOf } from '../helpers/tinyNetwork.ts';
@@ -69,6 +71,14 @@ it('gives the same bits whatever the batch', async () => {
     expect(await e.embed(images.slice(from, to))).toEqual(rows(all, from, to));
   expect(await e.embed([])).toEqual(new Float32Array(0));
   await e.dispose();
+});
+
+it('gives networks of a fixed batch that many, filled up', async () => {
+  const { spec, tensors } = await traced(tinyNetwork());
+  const free = embedderOf(graphNetwork({ spec, tensors }), device);
+  const fixed = embedderOf(graphNetwork({ spec: { ...spec, batch: 4 }, tensors }), device);
+  expect(await fixed.embed(images)).toEqual(await free.embed(images));
+  for (const e of [free, fixed]) await e.dispose();
 });
 
 it('compiles one plan per power of two, not per size', async () => {

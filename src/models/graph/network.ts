@@ -100,6 +100,7 @@ export class GraphNetwork extends Module implements FaceNetwork {
   readonly architecture = 'graph';
   readonly options: { readonly embeddingSize: number; readonly graph: GraphSpec };
   preprocessing: Preprocessing;
+  readonly batch: number | undefined;
   /** What it gives of one image, by name. */
   readonly outputShapes: ReadonlyMap<string, Shape>;
   readonly layers: Module = new Group();
@@ -122,6 +123,7 @@ export class GraphNetwork extends Module implements FaceNetwork {
     const shape = image!.shape;
     // Pixels as they are, unless the importer knows better: many graphs normalise themselves.
     this.preprocessing = { colourOrder: 'RGB', mean: 0, scale: 1, inputSize: [shape[0] ?? 1, shape[1] ?? 1] };
+    this.batch = spec.batch;
     this.options = { embeddingSize: 1, graph: spec };
     // Its shapes are checked here, where the file can be named.
     const made = this.outputs(
