@@ -80,6 +80,34 @@ export interface GatherBlock {
   readonly part?: { readonly row: I32; readonly column: I32; readonly rows: number; readonly columns: number };
 }
 
+/** Walks output pixels, counted over all images, from one on: its column and row, and the address of its image. */
+export function outputPixels(
+  f: Fn,
+  { source: from, first }: { readonly source: I32; readonly first: I32 },
+  { inRows, inColumns, outRows, outColumns }: GatherSizes,
+  pixelBytes: number,
+) {
+  const lineBytes = f.let(inColumns.mul(pixelBytes));
+  const imageBytes = f.let(inRows.mul(lineBytes));
+  const line = f.let(first.divU(outColumns));
+  const ox = f.let(first.sub(line.mul(outColumns))) as Local<I32>;
+  const image = f.let(line.divU(outRows));
+  const oy = f.let(line.sub(image.mul(outRows))) as Local<I32>;
+  const source = f.let(from.add(image.mul(imageBytes))) as Local<I32>;
+  const next = () => {
+    f.inc(ox, 1);
+    f.if(ox.eq(outColumns), () => {
+      f.set(ox, 0);
+      f.inc(oy, 1);
+      f.if(oy.eq(outRows), () => {
+        f.set(oy, 0);
+        f.inc(source, imageBytes);
+      });
+    });
+  };
+  return { ox, oy, source, lineBytes, next };
+}
+
 /** Writes the windows of `count` output pixels, [pixel][row tap][column tap][channel]. */
 export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
   const { rows, columns, channels } = g;
@@ -89,17 +117,11 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
   if (rowTaps * columnTaps === 0) return;
   const width = columnTaps * channels;
   const oneCopy = columns.step === 1 && channels === g.pixelChannels;
-  const { inRows, inColumns, outRows, outColumns } = b.sizes;
-  const lineBytes = f.let(inColumns.mul(pixel));
-  const imageBytes = f.let(inRows.mul(lineBytes));
-  const line = f.let(b.first.divU(outColumns));
-  const ox = f.let(b.first.sub(line.mul(outColumns)));
-  const image = f.let(line.divU(outRows));
-  const oy = f.let(line.sub(image.mul(outRows)));
+  const { inRows, inColumns } = b.sizes;
+  const { ox, oy, source, lineBytes, next } = outputPixels(f, b, b.sizes, pixel);
   // First columns of windows that lie inside as a whole.
   const inside = f.let(inColumns.sub(columnTaps - 1));
   f.set(inside, inside.maxS(0));
-  const source = f.let(b.source.add(image.mul(imageBytes)));
   const rowShift = b.part ? f.let(b.part.row.mul(rows.step).add(rows.offset)) : undefined;
   const columnShift = b.part ? f.let(b.part.column.mul(columns.step).add(columns.offset)) : undefined;
   const to = f.let(b.to);
@@ -135,14 +157,6 @@ export function emitGather(f: Fn, g: Gather, b: GatherBlock): void {
       f.inc(at, 4 * width);
     });
     f.inc(to, b.stride);
-    f.inc(ox, 1);
-    f.if(ox.eq(outColumns), () => {
-      f.set(ox, 0);
-      f.inc(oy, 1);
-      f.if(oy.eq(outRows), () => {
-        f.set(oy, 0);
-        f.inc(source, imageBytes);
-      });
-    });
+    next();
   });
 }

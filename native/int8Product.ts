@@ -8,6 +8,7 @@
  * special unit it is three, and would cost the activations or the weights a bit.
  */
 import { convGeometry } from './convGeometry.ts';
+import { type GatherSizes, outputPixels } from './im2col.ts';
 import {
   type Int8Attrs,
   operandsOf,
@@ -232,7 +233,7 @@ function productKernel(p: Product) {
   });
 }
 
-interface WindowBlock {
+interface WindowBlock extends GatherSizes {
   readonly source: Local<I32>;
   readonly first: I32;
   readonly count: I32;
@@ -240,27 +241,17 @@ interface WindowBlock {
   readonly rowBytes: number;
   readonly zero: Local<V128>;
   readonly zeroPoint: I32;
-  readonly inRows: Local<I32>;
-  readonly inColumns: Local<I32>;
-  readonly outRows: Local<I32>;
-  readonly outColumns: Local<I32>;
 }
 
 /** Writes the widened windows of `count` output pixels, [pixel][row tap][column tap][channel], zeros outside the image. */
 function emitWindows(f: Fn, w: Windows, b: WindowBlock): void {
   const { kh, kw, channels, pixel } = w;
-  const { inRows, inColumns, outRows, outColumns } = b;
+  const { inRows, inColumns } = b;
   const width = kw * channels;
   // Neighbouring taps are one run of bytes.
   const oneRun = kw > 1 && w.dilation[1] === 1 && channels === pixel;
   const rest = b.rowBytes - 2 * kh * width;
-  const line = f.let(b.first.divU(outColumns));
-  const ox = f.let(b.first.sub(line.mul(outColumns))) as Local<I32>;
-  const image = f.let(line.divU(outRows));
-  const oy = f.let(line.sub(image.mul(outRows))) as Local<I32>;
-  const lineBytes = f.let(inColumns.mul(pixel));
-  const imageBytes = f.let(inRows.mul(lineBytes));
-  const source = f.let(b.source.add(image.mul(imageBytes))) as Local<I32>;
+  const { ox, oy, source, lineBytes, next } = outputPixels(f, b, b, pixel);
   const inside = f.let(f.let(inColumns.sub(kw - 1)).maxS(0));
   const to = f.let(b.to) as Local<I32>;
   const widen = (from: I32, n: number, at: I32) => emitWiden(f, from, n, at, b.zero, b.zeroPoint);
@@ -297,15 +288,7 @@ function emitWindows(f: Fn, w: Windows, b: WindowBlock): void {
     });
     for (let i = 0; i < rest; i += 2) f.storeI16(at, 0, i);
     f.inc(to, b.rowBytes);
-    f.inc(ox, 1);
-    f.if(ox.eq(outColumns), () => {
-      f.set(ox, 0);
-      f.inc(oy, 1);
-      f.if(oy.eq(outRows), () => {
-        f.set(oy, 0);
-        f.inc(source, imageBytes);
-      });
-    });
+    next();
   });
 }
 

@@ -3,7 +3,6 @@
  * program's model, also where it is from. Takes every option of every network, as the registry describes them.
  */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { nearest, showOption } from '../core/options.ts';
@@ -13,9 +12,8 @@ import { type FaceNetwork, showPreprocessing } from '../models/network.ts';
 import { activationBytes, summarize } from '../models/summary.ts';
 import { int8Architecture, int8NetworkOf } from '../quant/file.ts';
 import { Int8Network } from '../quant/network.ts';
-import { ioError } from '../train/checkpointFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
-import { isOwn, readModel } from './model.ts';
+import { isOwn, readBytes, readModel } from './model.ts';
 import { count, print, printJson, size } from './output.ts';
 import { storedThreshold } from './threshold.ts';
 import { networkOptions } from './words.ts';
@@ -47,15 +45,13 @@ async function describe(model: string, words: readonly string[]): Promise<Descri
     throw new UsageError(
       `info: expected no options for a weights file, got '${words[0]}'\nLeave it out: the file says what its network's options are.`,
     );
-  const bytes = await readFile(model).catch((e) => {
-    throw ioError(`reading weights ${model}`, e);
-  });
+  const bytes = await readBytes(model);
   if (isOwn(bytes)) {
     const { tensors, metadata } = parseCheckpoint(bytes, model);
     if (metadata.architecture === int8Architecture)
       return { network: int8NetworkOf(tensors, metadata, model), metadata };
   }
-  return readModel(model);
+  return readModel(model, bytes);
 }
 
 const millions = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : count(n));

@@ -14,7 +14,7 @@ export interface Pixels {
   readonly data: Uint8Array;
   readonly shape: readonly [number, number, number, number];
 }
-export interface Judgement {
+interface Judgement {
   /** The program with its version. */
   readonly by: string;
   /** [n, d] */

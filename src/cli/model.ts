@@ -7,8 +7,9 @@ import { inferenceState, networkOf } from '../models/index.ts';
 import type { FaceNetwork } from '../models/network.ts';
 import { loadState, variablesOf } from '../nn/module.ts';
 import { ioError } from '../train/checkpointFile.ts';
-import { importFile } from '../train/modelFile.ts';
+import { fileSource } from '../train/modelFile.ts';
 import { parseCheckpoint } from '../weights/checkpoint.ts';
+import { importModel } from '../weights/import.ts';
 import { errorBar } from './bar.ts';
 import type { Picture } from './faces.ts';
 
@@ -26,12 +27,19 @@ export function isOwn(bytes: Uint8Array): boolean {
   return /"format"\s*:\s*"facegrad"/.test(header);
 }
 
-/** The network of a file: this program's own, or another's that is imported on the way. */
-export async function readModel(path: string): Promise<OpenModel> {
-  const bytes = await readFile(path).catch((e) => {
-    throw ioError(`reading ${path}`, e);
+/** The bytes of a model's file. */
+export const readBytes = (path: string): Promise<Uint8Array> =>
+  readFile(path).catch((e) => {
+    throw ioError(`reading weights ${path}`, e);
   });
-  if (!isOwn(bytes)) return importFile(path);
+
+/**
+ * The network of a file: this program's own, or another's that is imported on the way.
+ * @param bytes of the file, where they were read already
+ */
+export async function readModel(path: string, bytes?: Uint8Array): Promise<OpenModel> {
+  bytes ??= await readBytes(path);
+  if (!isOwn(bytes)) return importModel(fileSource(path, bytes));
   const { tensors, metadata } = parseCheckpoint(bytes, path);
   const network = networkOf(metadata, path);
   loadState(variablesOf(network), inferenceState(tensors, metadata), path, { allowExtra: true });

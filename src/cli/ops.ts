@@ -42,10 +42,10 @@ export function matrixTable(rows: readonly Row[]): string {
 }
 
 /** ONNX's operators that importing reads, with the versions of the operator set and what of them it does not. */
-export const onnxRows = () =>
+const onnxRows = () =>
   [...onnxOperators.values()].map(({ name, opsets: [from, to], limits }) => ({ operator: name, from, to, limits }));
 
-export const onnxTable = (): string =>
+const onnxTable = (): string =>
   [
     '| operator | opsets | limits |',
     '| --- | --- | --- |',

@@ -31,7 +31,7 @@ export interface ModelPackage {
 }
 
 /** Where fetched files are kept: FACEGRAD_CACHE, or the place for caches of the system. */
-export function cacheFolder(): string {
+function cacheFolder(): string {
   const { FACEGRAD_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   if (FACEGRAD_CACHE) return FACEGRAD_CACHE;
   if (process.platform === 'win32' && LOCALAPPDATA) return join(LOCALAPPDATA, 'facegrad');

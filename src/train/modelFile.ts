@@ -6,13 +6,16 @@ import type { WeightSource } from '../weights/format.ts';
 import { type ImportedModel, type ImportOptions, importModel } from '../weights/import.ts';
 import { ioError } from './checkpointFile.ts';
 
-/** A file on disk, and those in its folder. */
-export function fileSource(path: string): WeightSource {
+/**
+ * A file on disk, and those in its folder.
+ * @param known its bytes, where they were read already
+ */
+export function fileSource(path: string, known?: Uint8Array): WeightSource {
   const read = (file: string) =>
     readFile(file).catch((error) => {
       throw ioError(`reading ${file}`, error);
     });
-  let bytes: Promise<Uint8Array> | undefined;
+  let bytes = known && Promise.resolve(known);
   return {
     name: path,
     bytes() {

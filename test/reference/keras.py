@@ -1,4 +1,4 @@
-"""Small models in Keras' files, with what PyTorch gives for them in float64: keras.json.
+"""Small models in Keras' files, with what PyTorch gives for them in float64: keras.json.gz.
 
 Keras itself is not needed: files are written by h5py in the layouts of Keras 2 and 3, configurations spelt out as model.to_json()
 does. Semantics are those of Keras' documentation, with TensorFlow's padding, spelt out with PyTorch's functions.
@@ -8,6 +8,7 @@ does. Semantics are those of Keras' documentation, with TensorFlow's padding, sp
 
 import base64
 import io
+import gzip
 import json
 import math
 import pathlib
@@ -424,6 +425,6 @@ entries = {f'{l}/{n}': {'shape': list(a.shape), 'data': b64(a.tobytes())} for l,
 cases.append(entry('Sequential', m, [x], config={'class_name': 'Sequential', 'config': {'name': 's', 'layers': layers}}, weights=entries))
 cases.append(entry('Sequential of Keras 1', m, [x], config={'class_name': 'Sequential', 'config': layers}, weights=entries))
 
-out = pathlib.Path(__file__).with_suffix('.json')
-out.write_text(json.dumps({'files': files, 'cases': cases}) + '\n')
+out = pathlib.Path(__file__).with_suffix('.json.gz')
+out.write_bytes(gzip.compress((json.dumps({'files': files, 'cases': cases}) + '\n').encode(), 9, mtime=0))
 print(len(files), len(cases), out.stat().st_size)

@@ -1,4 +1,4 @@
-"""Small networks in MXNet's files, with what PyTorch gives for them in float64: mxnet.json.
+"""Small networks in MXNet's files, with what PyTorch gives for them in float64: mxnet.json.gz.
 
 MXNet itself is not needed: arrays and symbols are written here as NDArray::Save and Symbol::tojson do. Semantics are those of
 MXNet's documentation, spelt out with PyTorch's functions. Numbers are multiples of 1/64, so that they are exact in half too.
@@ -7,6 +7,7 @@ MXNet's documentation, spelt out with PyTorch's functions. Numbers are multiples
 """
 
 import base64
+import gzip
 import json
 import pathlib
 import struct
@@ -364,6 +365,6 @@ one("a detector's heads", heads_of_a_detector)
 one('L2Normalization', lengths)
 one('reductions, Pad and slice_axis', reduced)
 
-out = pathlib.Path(__file__).with_suffix('.json')
-out.write_text(json.dumps({'cases': cases}) + '\n')
+out = pathlib.Path(__file__).with_suffix('.json.gz')
+out.write_bytes(gzip.compress((json.dumps({'cases': cases}) + '\n').encode(), 9, mtime=0))
 print(len(cases), out.stat().st_size)

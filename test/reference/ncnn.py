@@ -1,4 +1,4 @@
-"""Small networks in ncnn's files, with what PyTorch gives for them in float64: ncnn.json.
+"""Small networks in ncnn's files, with what PyTorch gives for them in float64: ncnn.json.gz.
 
 The text of layers and the numbers are written here as ncnn's converters do; semantics are those of ncnn's documentation of its
 operators and its plain implementations, spelt out with PyTorch's functions.
@@ -7,6 +7,7 @@ operators and its plain implementations, spelt out with PyTorch's functions.
 """
 
 import base64
+import gzip
 import json
 import pathlib
 import struct
@@ -282,6 +283,6 @@ case('Slice and Concat', parts)
 case('a channel attention: a vector beside a map', attention)
 case('MemoryData', memory)
 
-out = pathlib.Path(__file__).with_suffix('.json')
-out.write_text(json.dumps({'cases': cases}) + '\n')
+out = pathlib.Path(__file__).with_suffix('.json.gz')
+out.write_bytes(gzip.compress((json.dumps({'cases': cases}) + '\n').encode(), 9, mtime=0))
 print(len(cases), out.stat().st_size)

@@ -14,6 +14,7 @@ import { readNpz } from '../../src/weights/npz.ts';
 import type { HostTensor } from '../../src/weights/safetensors.ts';
 import { fuzz } from '../helpers/fuzz.ts';
 import { base64, heldToReference, networkOfFile, type ReferenceCase, sourceOf } from '../helpers/published.ts';
+import { reference } from '../helpers/reference.ts';
 
 interface FileCase extends ReferenceCase {
   readonly file: string;
@@ -23,7 +24,7 @@ interface LayerCase extends ReferenceCase {
   readonly config: { readonly class_name: string; readonly config: { layers: { class_name: string; name: string }[] } };
   readonly weights: Readonly<Record<string, { readonly shape: number[]; readonly data: string }>>;
 }
-const { files, cases } = JSON.parse(readFileSync(new URL('../reference/keras.json', import.meta.url), 'utf8')) as {
+const { files, cases } = reference('keras') as {
   files: FileCase[];
   cases: LayerCase[];
 };

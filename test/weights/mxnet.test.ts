@@ -1,5 +1,4 @@
 /** MXNet's files: arrays of every age, symbols of every form, operators as PyTorch computes them, and a published network. */
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
@@ -19,12 +18,13 @@ import {
   type ReferenceCase,
   sourceOf,
 } from '../helpers/published.ts';
+import { reference } from '../helpers/reference.ts';
 
 interface Case extends ReferenceCase {
   readonly symbol: { readonly nodes: { op: string; name: string; attrs?: Record<string, string> }[] };
   readonly params: string;
 }
-const { cases } = JSON.parse(readFileSync(new URL('../reference/mxnet.json', import.meta.url), 'utf8')) as {
+const { cases } = reference('mxnet') as {
   cases: Case[];
 };
 const bytes = (json: unknown) => new TextEncoder().encode(JSON.stringify(json));

@@ -1,5 +1,4 @@
 /** ncnn's files: layers as PyTorch computes them, text and binary, a published network, and what is wrong with files. */
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { DataError } from '../../src/core/errors.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
@@ -19,12 +18,13 @@ import {
   type ReferenceCase,
   sourceOf,
 } from '../helpers/published.ts';
+import { reference } from '../helpers/reference.ts';
 
 interface Case extends ReferenceCase {
   readonly param: string;
   readonly bin: string;
 }
-const { cases } = JSON.parse(readFileSync(new URL('../reference/ncnn.json', import.meta.url), 'utf8')) as {
+const { cases } = reference('ncnn') as {
   cases: Case[];
 };
 const text = (s: string) => new TextEncoder().encode(s);

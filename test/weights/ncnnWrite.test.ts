@@ -2,7 +2,6 @@
  * Graphs as ncnn's files. What is written is read again by the reader that PyTorch's numbers hold (ncnn.test.ts) and gives the
  * same; ncnn itself is not at hand for these tests.
  */
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ReferenceDevice } from '../../src/device/reference.ts';
 import { WasmDevice } from '../../src/device/wasm.ts';
@@ -27,6 +26,7 @@ import {
   type ReferenceCase,
   sourceOf,
 } from '../helpers/published.ts';
+import { reference } from '../helpers/reference.ts';
 import { imagesOf, kinds, outputOf, smallNetwork } from '../models/everyGraph.ts';
 
 const text = (s: string) => new TextEncoder().encode(s);
@@ -35,11 +35,10 @@ async function again(graph: Graph) {
   const { param, bin } = writeNcnn(graph);
   return ncnnFormat.read(sourceOf({ 'm.param': text(param), 'm.bin': bin }, 'm.param'), {});
 }
-const reference = (name: string) =>
-  JSON.parse(readFileSync(new URL(`../reference/${name}.json`, import.meta.url), 'utf8')).cases;
+const casesOf = (name: string) => (reference(name) as { cases: ReferenceCase[] }).cases;
 
 describe('layers written and read again still compute what PyTorch does', () => {
-  const cases = reference('ncnn') as (ReferenceCase & { param: string; bin: string })[];
+  const cases = casesOf('ncnn') as (ReferenceCase & { param: string; bin: string })[];
   it.each(cases.map((c) => [c.name, c] as const))('%s', async (_, c) => {
     const source = sourceOf({ 'm.param': text(c.param), 'm.bin': base64(c.bin) }, 'm.param');
     const file = await ncnnFormat.read(source, { inputSize: c.size });
@@ -47,7 +46,7 @@ describe('layers written and read again still compute what PyTorch does', () => 
     await heldToReference(await again(file.graph), c);
     await heldToReference(await again(folded(file.graph)), c);
   });
-  const others = (reference('mxnet') as (ReferenceCase & { symbol: unknown; params: string })[]).filter((c) =>
+  const others = (casesOf('mxnet') as (ReferenceCase & { symbol: unknown; params: string })[]).filter((c) =>
     /^(resnet|Flatten|a channel|SliceChannel|L2|Pooling)/.test(c.name),
   );
   it.each(others.map((c) => [c.name, c] as const))('%s, from MXNet', async (_, c) => {

@@ -126,7 +126,7 @@ const reducers: Record<string, (x: Tensor, axes: number[], keep: boolean) => Ten
 };
 
 /** The shape that `reshape` means: 0 copies an axis, -1 is what is left. The batch is axis 0. */
-export function targetShape(x: Shape, shape: readonly number[]): number[] {
+function targetShape(x: Shape, shape: readonly number[]): number[] {
   const out = shape.map((d, i) => (d === 0 ? (x[i] ?? 0) : d));
   const at = out.indexOf(-1);
   if (at >= 0) out[at] = sizeOf(x) / out.reduce((n, d, i) => (i === at ? n : n * d), 1);

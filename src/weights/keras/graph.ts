@@ -21,7 +21,7 @@ export interface KerasOptions {
   readonly numbered?: boolean | undefined;
 }
 
-export interface KerasGraph {
+interface KerasGraph {
   readonly graph: Graph;
   readonly notes: readonly string[];
 }

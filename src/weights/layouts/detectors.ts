@@ -12,7 +12,7 @@ import type { HostTensor } from '../safetensors.ts';
 import { type Layout, pytorchNames, type Tensors } from './layout.ts';
 import { type Axes, load } from './load.ts';
 
-export interface GraphState {
+interface GraphState {
   readonly title: string;
   readonly source: string;
   readonly axes: Axes;

@@ -18,7 +18,7 @@ import type { Tensors } from './layout.ts';
 export type Axes = Convention | 'own';
 
 /** The shape that a variable of ours has in a file of that convention. */
-export function theirShape(shape: readonly number[], axes: Axes): readonly number[] {
+function theirShape(shape: readonly number[], axes: Axes): readonly number[] {
   if (axes === 'pytorch' || axes === 'mxnet') {
     if (shape.length === 4) return [shape[3]!, shape[2]!, shape[0]!, shape[1]!];
     if (shape.length === 2) return [shape[1]!, shape[0]!];

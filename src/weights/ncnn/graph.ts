@@ -19,7 +19,7 @@ export function checkLayers(layers: readonly NcnnLayer[], file: string): void {
 }
 
 /** Channels that the first convolution reads. */
-export function inputChannels(layers: readonly NcnnLayer[]): number {
+function inputChannels(layers: readonly NcnnLayer[]): number {
   const first = layers.find((l) => l.type.startsWith('Convolution'));
   if (!first) return 3;
   const { params } = first;

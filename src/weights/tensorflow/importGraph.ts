@@ -16,7 +16,7 @@ import { passing, place, simplify, type TfGraph } from './patterns.ts';
 import { type Constant, constant, isConstant } from './wire.ts';
 import { dead, type Result, Unsupported } from './work.ts';
 
-export interface GraphImport extends ReadOptions {
+interface GraphImport extends ReadOptions {
   /** What errors call the file. */
   readonly source: string;
   /** Outputs of the model by the name its users know: the node that gives each. Otherwise those that nothing reads. */

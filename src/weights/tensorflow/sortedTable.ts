@@ -23,7 +23,7 @@ export const unmasked = (masked: number): number => {
 };
 
 /** Whether bytes end as a table does. */
-export function isSortedTable(bytes: Uint8Array): boolean {
+function isSortedTable(bytes: Uint8Array): boolean {
   if (bytes.length < footerLength) return false;
   return new DataView(bytes.buffer, bytes.byteOffset + bytes.length - 8, 8).getBigUint64(0, true) === magic;
 }

@@ -36,7 +36,7 @@ export interface ProgramOp {
   readonly outputs: readonly number[];
   readonly options: Readonly<Record<string, unknown>>;
 }
-export interface Port {
+interface Port {
   readonly name: string;
   readonly tensor: number;
 }

@@ -48,7 +48,7 @@ const window = { padding: i8(0, 0), strideW: i32(1, 0), strideH: i32(2, 0) };
 const fused = { activation: activation(0) };
 
 /** Option tables by their number in the union. */
-export const optionTables = {
+const optionTables = {
   1: { ...window, activation: activation(3), dilationW: i32(4, 1), dilationH: i32(5, 1) }, // Conv2D
   2: {
     ...window,

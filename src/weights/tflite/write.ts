@@ -72,7 +72,7 @@ export function writeTfliteInt8(
  * The graph with the preparation of its pictures in front as one 1x1 convolution, so that it takes RGB pixels 0..255.
  * Colours in another order, means and scales are all in it: in integers it rounds once, and accelerators run it.
  */
-export function withPixels({ spec, tensors }: Graph, { colourOrder, mean, scale }: Preprocessing): Graph {
+function withPixels({ spec, tensors }: Graph, { colourOrder, mean, scale }: Preprocessing): Graph {
   const path = 'pixels';
   const input = spec.inputs[0]!.name;
   const of = (x: PerColour, c: number) => (typeof x === 'number' ? x : x[c]!);

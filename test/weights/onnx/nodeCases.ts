@@ -1,6 +1,4 @@
 /** The ONNX standard's node test cases as test/reference/onnxNodes.py writes them, and how one is run. */
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
 import { compile } from '../../../src/compile.ts';
 import { type HostTensor, host } from '../../../src/core/tensor.ts';
 import type { Device } from '../../../src/device/device.ts';
@@ -8,6 +6,7 @@ import { permuted } from '../../../src/models/graph/channelsFirst.ts';
 import { graphNetwork } from '../../../src/models/graph/network.ts';
 import { isChannelsLast, onnxGraph } from '../../../src/weights/onnx/graph.ts';
 import { readOnnx } from '../../../src/weights/onnx/read.ts';
+import { reference } from '../../helpers/reference.ts';
 
 export type Stored = readonly [shape: readonly number[], data: string];
 export interface Case {
@@ -16,8 +15,7 @@ export interface Case {
   readonly inputs: Readonly<Record<string, Stored>>;
   readonly outputs: Readonly<Record<string, Stored>>;
 }
-const file = new URL('../../reference/onnxNodes.json.gz', import.meta.url);
-export const { cases, leftOut } = JSON.parse(gunzipSync(readFileSync(file)).toString()) as {
+export const { cases, leftOut } = reference('onnxNodes') as {
   cases: Case[];
   leftOut: Readonly<Record<string, readonly string[]>>;
 };

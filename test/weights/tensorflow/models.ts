@@ -1,11 +1,10 @@
 /** What TensorFlow wrote and made of its own models (reference/tensorflowModels.py). */
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
 import { compile } from '../../../src/compile.ts';
 import { host } from '../../../src/core/tensor.ts';
 import type { Device } from '../../../src/device/device.ts';
 import { graphNetwork } from '../../../src/models/graph/network.ts';
 import type { Graph } from '../../../src/models/graph/spec.ts';
+import { reference } from '../../helpers/reference.ts';
 
 export interface Numbers {
   readonly shape: readonly number[];
@@ -29,8 +28,7 @@ interface Models {
   };
 }
 
-const file = new URL('../../reference/tensorflowModels.json.gz', import.meta.url);
-export const models = JSON.parse(gunzipSync(readFileSync(file)).toString()) as Models;
+export const models = reference('tensorflowModels') as Models;
 
 export const bytesOf = (base64: string): Uint8Array => new Uint8Array(Buffer.from(base64, 'base64'));
 export const floats = ({ data }: Numbers): Float32Array => new Float32Array(bytesOf(data).buffer);
